@@ -1,0 +1,30 @@
+"""DeRaDiff (arXiv 2601.20198): sample a diffusion model at any alignment strength β/λ."""
+
+from deradiff.anchor import Anchor, AnchorError, PipelineOptions, load_anchor
+from deradiff.dpo import DPOSettings, diffusion_dpo_loss
+from deradiff.gaussian import Gaussian, InvalidMixtureError, geometric_mixture, kl_divergence
+from deradiff.posterior import reverse_step
+from deradiff.preferences import PreferencePair
+from deradiff.realignment import InexactMixtureError, Realignment, realign
+from deradiff.sampling import Guidance, Step, realigned_steps
+
+__all__ = [
+    "Anchor",
+    "AnchorError",
+    "DPOSettings",
+    "Gaussian",
+    "Guidance",
+    "InexactMixtureError",
+    "InvalidMixtureError",
+    "PipelineOptions",
+    "PreferencePair",
+    "Realignment",
+    "Step",
+    "diffusion_dpo_loss",
+    "geometric_mixture",
+    "kl_divergence",
+    "load_anchor",
+    "realign",
+    "realigned_steps",
+    "reverse_step",
+]

@@ -1,0 +1,127 @@
+"""Preference pairs → the tensors of one Diffusion-DPO micro-batch (arXiv 2311.12908)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from PIL.Image import Image
+from torch import Tensor, nn
+
+
+class PreferencePair(NamedTuple):
+    """Two RGB images of one size for one prompt, the first of them preferred."""
+
+    prompt: str
+    preferred: Image
+    rejected: Image
+
+
+class NoisedPairs(NamedTuple):
+    """One micro-batch of B pairs; preferred images first, with the noise they share.
+
+    Attributes:
+        inputs: (2B, C, H, W) noised latents.
+        timesteps: (2B,) their timesteps.
+        target: (2B, C, H, W) what the denoiser should predict.
+        condition: The denoiser's other keyword arguments.
+    """
+
+    inputs: Tensor
+    timesteps: Tensor
+    target: Tensor
+    condition: dict[str, Any]
+
+    def errors(self, denoiser: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the per-sample mean squared errors (B,) of preferred and rejected images."""
+        output = denoiser(self.inputs, self.timesteps, **self.condition, return_dict=False)[0]
+        error = (output.float() - self.target.float()).square().flatten(1).mean(1)
+        preferred, rejected = error.chunk(2)
+        return preferred, rejected
+
+
+class NoisedPairSource:
+    """Draws micro-batches from preference pairs; batch n depends on the seed and n alone."""
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        pairs: Sequence[PreferencePair],
+        *,
+        batch_size: int,
+        seed: int,
+        cache_latents: bool = False,
+    ) -> None:
+        self._pipe, self._pairs = pipe, pairs
+        self._batch_size, self._seed = batch_size, seed
+        self._latents: dict[int, Tensor] | None = {} if cache_latents else None
+        self._schedule = DDPMScheduler.from_config(pipe.scheduler.config)
+        if self._schedule.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise TypeError(
+                f"prediction_type {self._schedule.config.prediction_type!r}: Diffusion-DPO here "
+                "knows epsilon and v_prediction"
+            )
+
+    @torch.no_grad()
+    def batch(self, number: int) -> NoisedPairs:
+        """Return micro-batch `number`, counted from 0."""
+        indices = self._indices(number)
+        # (B, 2, C, H, W) -> preferred images first: (2B, C, H, W)
+        latents = torch.stack([self._encode(i) for i in indices], dim=1).flatten(0, 1)
+        draws = np.random.SeedSequence([self._seed, number]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(draws[0] >> np.uint64(1)))
+        noise = torch.randn(latents[: len(indices)].shape, generator=generator)
+        noise = noise.to(latents).repeat(2, 1, 1, 1)
+        steps = self._schedule.config.num_train_timesteps
+        timesteps = torch.randint(steps, (len(indices),), generator=generator)
+        timesteps = timesteps.to(latents.device).repeat(2)
+        target = noise
+        if self._schedule.config.prediction_type == "v_prediction":
+            target = self._schedule.get_velocity(latents, noise, timesteps)
+        return NoisedPairs(
+            self._schedule.add_noise(latents, noise, timesteps),
+            timesteps,
+            target,
+            encode_prompts(self._pipe, [self._pairs[i].prompt for i in indices] * 2),
+        )
+
+    def _indices(self, number: int) -> list[int]:
+        """Return the pairs of a micro-batch: seeded permutations, one epoch after another."""
+        count = len(self._pairs)
+        positions = range(number * self._batch_size, (number + 1) * self._batch_size)
+        return [int(_epoch(self._seed, p // count, count)[p % count]) for p in positions]
+
+    def _encode(self, index: int) -> Tensor:
+        """Return the latents (2, C, H, W) of a pair: the mode of the VAE's posterior, scaled."""
+        if self._latents is not None and index in self._latents:
+            return self._latents[index]
+        pair, vae = self._pairs[index], self._pipe.vae
+        pixels = self._pipe.image_processor.preprocess([pair.preferred, pair.rejected])
+        pixels = pixels.to(vae.device, vae.dtype)
+        latents: Tensor = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
+        if self._latents is not None:
+            self._latents[index] = latents
+        return latents
+
+
+def encode_prompts(pipe: DiffusionPipeline, prompts: Sequence[str]) -> dict[str, Any]:
+    """Return the unet's conditioning for `prompts`, for Stable Diffusion 1.x, 2.x and SDXL."""
+    if getattr(pipe, "text_encoder_2", None) is None:
+        embeds, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, False)
+        return {"encoder_hidden_states": embeds}
+    embeds, _, pooled, _ = pipe.encode_prompt(
+        list(prompts), device=pipe.device, do_classifier_free_guidance=False
+    )
+    size = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=pipe.device)
+    added = {"text_embeds": pooled, "time_ids": time_ids.repeat(len(prompts), 1).to(embeds.dtype)}
+    return {"encoder_hidden_states": embeds, "added_cond_kwargs": added}
+
+
+@lru_cache(maxsize=2)
+def _epoch(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.random.default_rng([seed, epoch]).permutation(count)

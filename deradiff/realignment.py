@@ -1,0 +1,251 @@
+"""Realignment of a stock diffusers pipeline: its denoiser returns Σ weights · model outputs.
+
+Where the scheduler's mean is affine in the model output and its variance does not depend on the
+model, mixing model outputs is the geometric mixture of reverse steps (arXiv 2601.20198, Eq. 7 with
+equal variances), and classifier-free guidance, being affine too, commutes with it. The pipeline's
+class, its call and its scheduler stay as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from diffusers import DiffusionPipeline
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import Tensor, nn
+
+from deradiff.gaussian import Lam, mixture_weights
+from deradiff.posterior import LEARNED_VARIANCES
+
+LamSchedule = Callable[[float], "Lam | Sequence[Lam]"]
+"""A function of the timestep that the denoiser is given, as a float, returning the weights."""
+
+_HOOK = "deradiff.realignment"
+
+
+class InexactMixtureError(ValueError):
+    """Mixing model outputs would not be the geometric mixture of the reverse steps."""
+
+
+def denoiser_name(pipe: DiffusionPipeline) -> str:
+    """Return the name of the pipeline's denoiser component: "unet" or "transformer"."""
+    for name in ("unet", "transformer"):
+        if isinstance(getattr(pipe, name, None), nn.Module):
+            return name
+    raise TypeError(f"{type(pipe).__name__} has neither a unet nor a transformer to realign")
+
+
+def realign(
+    pipe: DiffusionPipeline,
+    aligned: nn.Module | str | Sequence[nn.Module | str],
+    lam: Lam | Sequence[Lam] | LamSchedule = 1.0,
+) -> Realignment:
+    """Make `pipe` sample from p[β/λ], the mixture of its own denoiser and `aligned`.
+
+    Args:
+        pipe: Any diffusers pipeline with a `unet` or `transformer`; it holds the reference.
+        aligned: The aligned denoiser of the same architecture, on the same device; or the name of
+            a LoRA adapter loaded in the pipeline; or several of these (appendix A.4).
+        lam: λ: 0 is the reference, 1 the aligned model. A number; a tensor of shape (B,), one
+            weight per image of a call; a function of the timestep that the denoiser receives; with
+            several aligned models, a sequence of such weights, one for each.
+
+    Returns:
+        The attached `Realignment`. Its `lam` can be set at any time, `remove()` detaches it.
+
+    Raises:
+        InexactMixtureError: If the pipeline's scheduler clips or thresholds its prediction or
+            takes a learned variance; `deradiff.realigned_steps` samples exactly there. Raised
+            during a call for a `guidance_rescale` other than 0.
+        TypeError: If the pipeline has no denoiser.
+        ValueError: If the pipeline is realigned already, the adapter is not loaded, or `lam` does
+            not fit.
+    """
+    return Realignment(pipe, aligned, lam)
+
+
+class Realignment:
+    """An aligned model attached to a pipeline. Also a context manager that removes it at the end.
+
+    Attributes:
+        pipe: The pipeline, which samples from the mixture until `remove()` is called.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        aligned: nn.Module | str | Sequence[nn.Module | str],
+        lam: Lam | Sequence[Lam] | LamSchedule,
+    ) -> None:
+        self.pipe = pipe
+        self._reference: nn.Module = getattr(pipe, denoiser_name(pipe))
+        several = [aligned] if isinstance(aligned, nn.Module | str) else list(aligned)
+        registry = getattr(self._reference, "_diffusers_hook", None)
+        if registry is not None and registry.get_hook(_HOOK) is not None:
+            raise ValueError("the pipeline is realigned already: remove() that realignment first")
+        _require_affine_scheduler(pipe)
+        self._models = len(several)
+        self.lam = lam
+
+        self._adapters = _Adapters(self._reference, [a for a in several if isinstance(a, str)])
+        self._had_registry = registry is not None
+        self._had_forward = "forward" in vars(self._reference)
+        registry = HookRegistry.check_if_exists_or_initialize(self._reference)
+        registry.register_hook(_MixtureHook(self, several), _HOOK)
+
+    @property
+    def lam(self) -> Lam | Sequence[Lam] | LamSchedule:
+        """λ, as `realign` takes it. Set it at any time, also between the steps of a call."""
+        return self._lam
+
+    @lam.setter
+    def lam(self, lam: Lam | Sequence[Lam] | LamSchedule) -> None:
+        if not callable(lam) or isinstance(lam, Tensor):
+            mixture_weights(lam, self._models)
+        self._lam = lam
+
+    def weights(self, timestep: float) -> tuple[Lam, ...]:
+        """Return (1 − Σλ_i, λ_1, ...) at a timestep of the denoiser."""
+        scheduled = callable(self._lam) and not isinstance(self._lam, Tensor)
+        lam = self._lam(timestep) if scheduled else self._lam  # type: ignore[operator]
+        return mixture_weights(lam, self._models)  # type: ignore[arg-type]
+
+    def remove(self) -> None:
+        """Detach from the pipeline and leave it exactly as it was. Harmless when repeated."""
+        registry = getattr(self._reference, "_diffusers_hook", None)
+        if registry is None or registry.get_hook(_HOOK) is None:
+            return
+        registry.remove_hook(_HOOK, recurse=False)
+        if not self._had_forward:
+            del self._reference.forward
+        if not self._had_registry:
+            del self._reference._diffusers_hook
+        self._adapters.restore()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class _MixtureHook(ModelHook):  # type: ignore[misc]
+    """Replaces the denoiser's forward pass by the weighted sum of all models' outputs."""
+
+    def __init__(self, realignment: Realignment, aligned: Sequence[nn.Module | str]) -> None:
+        super().__init__()
+        self._realignment = realignment
+        self._aligned = aligned
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        weights = self._realignment.weights(_timestep(args, kwargs))
+        models = [None, *self._aligned]
+        # A weight of exactly 0 costs no forward pass.
+        active = [
+            (w, m) for w, m in zip(weights, models, strict=True) if isinstance(w, Tensor) or w != 0
+        ]
+        if len(active) > 1:
+            _require_affine_scheduler(self._realignment.pipe)
+            _require_no_rescale(self._realignment.pipe)
+        outputs = [self._run(model, args, kwargs) for _, model in active]
+        if len(active) == 1 and not isinstance(active[0][0], Tensor) and active[0][0] == 1:
+            return outputs[0]
+        return _mix([w for w, _ in active], outputs)
+
+    def _run(self, model: nn.Module | str | None, args: Any, kwargs: Any) -> Any:
+        if isinstance(model, nn.Module):
+            return model(*args, **kwargs)
+        self._realignment._adapters.select(model)
+        return self.fn_ref.original_forward(*args, **kwargs)
+
+
+class _Adapters:
+    """The LoRA layers of a denoiser, switched between adapters and put back in the end."""
+
+    def __init__(self, denoiser: nn.Module, names: Sequence[str]) -> None:
+        if not names:
+            self._layers: list[tuple[Any, list[str], bool]] = []
+            return
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        missing = set(names) - set(getattr(denoiser, "peft_config", {}))
+        if missing:
+            raise ValueError(
+                f"no adapter named {sorted(missing)} is loaded in the denoiser, only "
+                f"{sorted(getattr(denoiser, 'peft_config', {}))}: call load_lora_weights first"
+            )
+        self._layers = [
+            (layer, list(layer.active_adapters), layer.disable_adapters)
+            for layer in denoiser.modules()
+            if isinstance(layer, BaseTunerLayer)
+        ]
+
+    def select(self, name: str | None) -> None:
+        """Run with adapter `name`, or with the base weights alone."""
+        for layer, _, _ in self._layers:
+            if name is not None and list(layer.active_adapters) != [name]:
+                layer.set_adapter([name])
+            if layer.disable_adapters != (name is None):
+                layer.enable_adapters(name is not None)
+
+    def restore(self) -> None:
+        for layer, active, disabled in self._layers:
+            layer.set_adapter(active)
+            layer.enable_adapters(not disabled)
+
+
+def _mix(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
+    """Return Σ weights · outputs in the type that the denoiser returns."""
+    samples = [output[0] for output in outputs]
+    mixed = sum(
+        (
+            _per_image(weight, sample) * sample.float()
+            for weight, sample in itertools.islice(zip(weights, samples, strict=True), 1, None)
+        ),
+        start=_per_image(weights[0], samples[0]) * samples[0].float(),
+    ).to(samples[0].dtype)
+    if isinstance(outputs[0], tuple):
+        return (mixed, *outputs[0][1:])
+    return dataclasses.replace(outputs[0], sample=mixed)
+
+
+def _per_image(weight: Lam, sample: Tensor) -> Lam:
+    """Shape one weight per image for a batch that guidance may hold several times over."""
+    if not isinstance(weight, Tensor) or weight.ndim == 0:
+        return weight
+    copies, rest = divmod(len(sample), len(weight))
+    if rest:
+        raise ValueError(
+            f"lam has {len(weight)} weights for a batch of {len(sample)}: give one per image"
+        )
+    return weight.to(sample.device).repeat(copies).reshape(-1, *[1] * (sample.ndim - 1))
+
+
+def _timestep(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+    return float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
+
+
+def _require_affine_scheduler(pipe: DiffusionPipeline) -> None:
+    config = pipe.scheduler.config
+    reasons = [key for key in ("clip_sample", "thresholding") if config.get(key)]
+    if config.get("variance_type") in LEARNED_VARIANCES:
+        reasons.append(f"variance_type={config['variance_type']}")
+    if reasons:
+        raise InexactMixtureError(
+            f"{type(pipe.scheduler).__name__} with {', '.join(reasons)} is not affine in the model "
+            "output, so mixing outputs is not exact: sample with deradiff.realigned_steps, or use "
+            "a scheduler without it, such as EulerAncestralDiscreteScheduler"
+        )
+
+
+def _require_no_rescale(pipe: DiffusionPipeline) -> None:
+    rescale = getattr(pipe, "_guidance_rescale", 0.0)
+    if rescale:
+        raise InexactMixtureError(
+            f"guidance_rescale = {rescale} is applied after mixing and is not linear: call the "
+            "pipeline with guidance_rescale=0, or sample with deradiff.realigned_steps"
+        )

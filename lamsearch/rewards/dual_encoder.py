@@ -1,0 +1,165 @@
+"""Two encoders into one space: the cosine of an image's and a text's embedding.
+
+CLIP, PickScore, HPS and SigLIP are all this, with other weights.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lamsearch.errors import RewardError, first_line
+from lamsearch.rewards.base import Scores
+
+
+@dataclass
+class DualEncoder:
+    """Image and text encoder with their preprocessing.
+
+    Attributes:
+        model: has `get_image_features` and `get_text_features`, float32, in evaluation mode.
+        tokenizer: of the model's texts.
+        image_processor: PIL images to the model's `pixel_values`.
+        batch_size: images or texts in one forward pass.
+        prepare: applied to each RGB image before the image processor.
+    """
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    batch_size: int = 32
+    prepare: Callable[[Image.Image], Image.Image] | None = None
+    _texts: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def cosine(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
+        """Returns the cosine of each image with its own prompt, (B,) float32 in [-1, 1].
+
+        Raises:
+            RewardError: the numbers of images and prompts differ.
+        """
+        if len(images) != len(prompts):
+            given = f"{len(images)} images but {len(prompts)} prompts given"
+            raise RewardError(f"{given}, expected one prompt an image")
+        if not images:
+            return np.zeros(0, dtype=np.float32)
+        products = self.embed_images(images) * self.embed_texts(prompts)
+        scores: Scores = products.sum(dim=-1).cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Returns unit embeddings, (B, D) float32 on the model's device."""
+        return torch.cat([self._image_batch(batch) for batch in self._batches(images)])
+
+    @torch.inference_mode()
+    def embed_texts(self, prompts: Sequence[str]) -> Tensor:
+        """Returns unit embeddings, (B, D) float32; each text is encoded once in a lifetime."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+        for batch in self._batches(new):
+            self._texts.update(zip(batch, self._text_batch(batch), strict=True))
+        return torch.stack([self._texts[prompt] for prompt in prompts])
+
+    def tokenize(self, prompts: Sequence[str]) -> Any:
+        """Returns token ids and mask, (B, L), cut to the model's length with the end token kept.
+
+        Every text is padded to the same L, so that its embedding does not depend on its batch,
+        and as SigLIP requires.
+        """
+        longest = self.model.config.text_config.max_position_embeddings
+        return self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=min(longest, self.tokenizer.model_max_length),
+            return_tensors="pt",
+        )
+
+    def _batches(self, items: Sequence[Any]) -> list[Sequence[Any]]:
+        return [
+            items[start : start + self.batch_size]
+            for start in range(0, len(items), self.batch_size)
+        ]
+
+    def _image_batch(self, images: Sequence[Image.Image]) -> Tensor:
+        rgb = [image.convert("RGB") for image in images]
+        ready = [self.prepare(image) for image in rgb] if self.prepare else rgb
+        inputs = self.image_processor(images=ready, return_tensors="pt").to(self.model.device)
+        return _unit(self.model.get_image_features(**inputs).pooler_output)
+
+    def _text_batch(self, prompts: Sequence[str]) -> Tensor:
+        inputs = self.tokenize(prompts).to(self.model.device)
+        return _unit(self.model.get_text_features(**inputs).pooler_output)
+
+
+def _unit(features: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(features, dim=-1)
+
+
+def load_model(model: str | Path, device: str | torch.device) -> Any:
+    """Loads a dual encoder's weights in float32, whatever they are stored in.
+
+    Raises:
+        RewardError: it cannot be loaded, is incomplete, or is no dual encoder.
+    """
+    from transformers import AutoModel
+
+    try:
+        loaded, found = AutoModel.from_pretrained(
+            model, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        raise RewardError(f"cannot load the model '{model}': {first_line(error)}") from error
+    if not (hasattr(loaded, "get_image_features") and hasattr(loaded, "get_text_features")):
+        given = f"'{model}' is a {type(loaded).__name__}"
+        raise RewardError(f"{given}, expected a model of images and texts such as CLIPModel")
+    if missing := sorted(found["missing_keys"]):
+        # transformers would draw them at random, with no more than a warning
+        raise RewardError(f"'{model}' lacks {len(missing)} of its weights, such as {missing[0]}")
+    return loaded.to(device).eval().requires_grad_(False)
+
+
+def load_processor(processor: str | Path) -> tuple[Any, Any]:
+    """Loads (tokenizer, image processor).
+
+    The image processor is PIL's: torchvision's differs by up to 0.015 a pixel, and the published
+    scores were computed with PIL.
+
+    Raises:
+        RewardError: one of them cannot be loaded.
+    """
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(processor)
+        auto: Any = AutoImageProcessor
+        image_processor = auto.from_pretrained(processor, backend="pil")
+    except (OSError, ValueError) as error:
+        raise RewardError(
+            f"cannot load the processor '{processor}': {first_line(error)}"
+        ) from error
+    return tokenizer, image_processor
+
+
+def check_end_token(model: Any, tokenizer: Any) -> None:
+    """Refuses a CLIP model that would not find the end of a text, where it reads the embedding.
+
+    Such a model gives every prompt the embedding of the start token, and nobody notices.
+
+    Raises:
+        RewardError: model and tokenizer have different end tokens.
+    """
+    config = model.config.text_config
+    if config.model_type != "clip_text_model":
+        return
+    # to transformers an eos_token_id of 2 is the old form and means the largest id in the text
+    legacy = config.eos_token_id == 2
+    if tokenizer.eos_token_id != (len(tokenizer) - 1 if legacy else config.eos_token_id):
+        given = f"the model's text_config.eos_token_id is {config.eos_token_id}"
+        given += " (the largest id)" if legacy else ""
+        expected = f"the tokenizer's end token is {tokenizer.eos_token_id} of {len(tokenizer)}"
+        raise RewardError(f"{given}, but {expected}; expected the tokenizer of this model")

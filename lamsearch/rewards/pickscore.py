@@ -1,0 +1,37 @@
+"""PickScore: a CLIP ViT-H-14 tuned on the preferences of Pick-a-Pic (arXiv 2305.01569)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamsearch.rewards.clip import CLIPReward, processor_of
+
+if TYPE_CHECKING:
+    import torch
+
+PICKSCORE_V1 = "yuvalkirstain/PickScore_v1"
+
+
+class PickScoreReward(CLIPReward):
+    """PickScore as a cosine, about 0.23 for SDXL; others report it ×100 (23) or ×100/26.
+
+    Args:
+        model: path or hub id of a transformers model.
+        processor: path or hub id of tokenizer and image processor; by default the model's folder
+            where that holds both, else `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
+        device: where the model runs.
+        batch_size: images in one forward pass.
+    """
+
+    name = "pickscore"
+
+    def __init__(
+        self,
+        model: str | Path = PICKSCORE_V1,
+        processor: str | Path | None = None,
+        *,
+        device: "str | torch.device" = "cpu",
+        batch_size: int = 32,
+    ):
+        super().__init__(
+            model, processor or processor_of(model), device=device, batch_size=batch_size
+        )

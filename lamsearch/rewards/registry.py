@@ -1,0 +1,104 @@
+"""From a reward's settings to the reward: built in, `module:attribute`, or an entry point."""
+
+import importlib
+import importlib.metadata
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lamsearch.errors import RewardError
+from lamsearch.rewards.base import CheckedReward, as_reward
+from lamsearch.settings import BUILT_IN_REWARDS, ENTRY_POINT_GROUP, RewardSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") -> CheckedReward:
+    """Loads a reward onto a device.
+
+    A class or function is called with the settings' options as keyword arguments, and with
+    `device` if it takes one; an object that already has `score` is used as it is.
+
+    Raises:
+        RewardError: it cannot be found, loaded or called with these options.
+    """
+    target = _target(settings)
+    if hasattr(target, "score") and not isinstance(target, type):
+        if settings.options:
+            keys = ", ".join(settings.options)
+            raise RewardError(f"reward '{settings.name}' is an object, it takes no options: {keys}")
+        return as_reward(target, settings.name)
+    if not callable(target):
+        raise RewardError(f"reward '{settings.name}': {target!r} is no class, function or reward")
+    return as_reward(_call(target, settings, device), settings.name)
+
+
+def _target(settings: RewardSettings) -> Any:
+    if settings.kind in BUILT_IN_REWARDS:
+        return _built_in(settings.kind)
+    if ":" in settings.kind:
+        return _attribute(settings)
+    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=settings.kind)
+    for entry_point in found:
+        return entry_point.load()
+    raise RewardError(f"reward '{settings.name}': no entry point '{settings.kind}' is installed")
+
+
+def _built_in(kind: str) -> Any:
+    # imported only when asked for: they need transformers, which takes seconds
+    if kind == "pickscore":
+        from lamsearch.rewards.pickscore import PickScoreReward
+
+        return PickScoreReward
+    if kind == "hps":
+        from lamsearch.rewards.hps import HPSReward
+
+        return HPSReward
+    from lamsearch.rewards.clip import CLIPReward
+
+    return CLIPReward
+
+
+def _attribute(settings: RewardSettings) -> Any:
+    module_name, _, attribute = settings.kind.partition(":")
+    try:
+        with _importable(settings.folder):
+            target: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except (ImportError, AttributeError) as error:
+        where = f"beside the settings file in {settings.folder} or installed"
+        problem = f"cannot load '{settings.kind}': {error}; expected it {where}"
+        raise RewardError(f"reward '{settings.name}': {problem}") from error
+    return target
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets a module beside the settings file be imported; an installed one comes first."""
+    entry = str(folder)
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _call(
+    target: Callable[..., Any], settings: RewardSettings, device: "str | torch.device"
+) -> Any:
+    parameters = inspect.signature(target).parameters
+    options = dict(settings.options)
+    if "device" in parameters:
+        options.setdefault("device", device)
+    try:
+        inspect.signature(target).bind(**options)
+    except TypeError as error:
+        takes = ", ".join(parameters) or "none"
+        problem = f"{error} for {settings.kind}; its options are: {takes}"
+        raise RewardError(f"reward '{settings.name}': {problem}") from error
+    return target(**options)

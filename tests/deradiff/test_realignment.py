@@ -1,0 +1,243 @@
+"""Realignment: the hooked stock pipeline against Algorithm 1 and against the models themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+from torch import Tensor, nn
+
+from deradiff import Guidance, InexactMixtureError, realign, realigned_steps
+from deradiff.preferences import encode_prompts
+from tiny_pipelines import SCHEDULE, ddpm, perturb
+
+PROMPTS = ["a red three", "a blue seven"]
+STEPS = 6
+SCHEDULERS = {
+    "euler": (lambda: EulerAncestralDiscreteScheduler(**SCHEDULE), {}),
+    "ddim-0": (lambda: DDIMScheduler(**SCHEDULE, clip_sample=False), {"eta": 0.0}),
+    "ddim-1": (lambda: DDIMScheduler(**SCHEDULE, clip_sample=False), {"eta": 1.0}),
+    "ddpm": (ddpm, {}),
+}
+
+
+def generators() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in (11, 12)]
+
+
+def latents_of(pipe: DiffusionPipeline, prompts: list[str] = PROMPTS, **kwargs: Any) -> Tensor:
+    kwargs = {"generator": generators(), "guidance_scale": 3.0, **kwargs}
+    latents: Tensor = pipe(
+        prompts, num_inference_steps=STEPS, output_type="latent", **kwargs
+    ).images
+    return latents
+
+
+def count_forwards(module: nn.Module) -> list[int]:
+    calls: list[int] = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("lam", [0.0, 0.35, 1.0, 1.4])
+def test_hooked_pipeline_equals_algorithm_1(
+    sd15: StableDiffusionPipeline, kind: str, lam: float
+) -> None:
+    make, step_kwargs = SCHEDULERS[kind]
+    sd15.scheduler = make()
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, lam):
+        hooked = latents_of(sd15, **step_kwargs)
+
+    scheduler = make()
+    scheduler.set_timesteps(STEPS)
+    draws = generators()
+    noise = torch.cat([torch.randn(1, 4, 8, 8, generator=g) for g in draws])
+    guidance = Guidance(encode_prompts(sd15, PROMPTS), encode_prompts(sd15, ["", ""]), scale=3.0)
+    *_, last = realigned_steps(
+        [sd15.unet, aligned],
+        scheduler,
+        noise * scheduler.init_noise_sigma,
+        lam=lam,
+        guidance=guidance,
+        generator=draws,
+        **step_kwargs,
+    )
+    torch.testing.assert_close(hooked, last.prev_sample, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_weights_0_and_1_are_the_stock_pipelines_bit_for_bit(
+    family: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    pipe = request.getfixturevalue(family)
+    make, step_kwargs = SCHEDULERS[kind]
+    pipe.scheduler = make()
+    aligned = perturb(pipe.unet, seed=1)
+    reference_only = latents_of(pipe, **step_kwargs)
+    stock = type(pipe)(**{**pipe.components, "unet": aligned})
+    stock.set_progress_bar_config(disable=True)
+    aligned_only = latents_of(stock, **step_kwargs)
+    assert not torch.equal(reference_only, aligned_only)
+    with realign(pipe, aligned, 0.0) as realignment:
+        assert torch.equal(latents_of(pipe, **step_kwargs), reference_only)
+        realignment.lam = 1.0
+        assert torch.equal(latents_of(pipe, **step_kwargs), aligned_only)
+
+
+def test_sdxl_mixes(sdxl: StableDiffusionXLPipeline) -> None:
+    aligned = perturb(sdxl.unet, seed=1)
+    with realign(sdxl, aligned, 0.5):
+        half = latents_of(sdxl)
+    with realign(sdxl, perturb(sdxl.unet, seed=1, scale=0.0), 0.5):
+        identical = latents_of(sdxl)
+    torch.testing.assert_close(identical, latents_of(sdxl), rtol=1e-5, atol=1e-5)
+    assert (half - identical).abs().max() > 1e-3
+
+
+def test_weight_0_costs_no_forward_pass(sd15: StableDiffusionPipeline) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    aligned_calls, reference_calls = count_forwards(aligned), count_forwards(sd15.unet.conv_in)
+    with realign(sd15, aligned, 0.0) as realignment:
+        for lam, expected in ((0.0, (STEPS, 0)), (1.0, (0, STEPS)), (0.5, (STEPS, STEPS))):
+            aligned_calls.clear()
+            reference_calls.clear()
+            realignment.lam = lam
+            latents_of(sd15)
+            assert (len(reference_calls), len(aligned_calls)) == expected
+
+
+def test_one_weight_per_image_equals_one_call_each(sd15: StableDiffusionPipeline) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, torch.tensor([0.2, 0.9])) as realignment:
+        together = latents_of(sd15)
+        for i, lam in enumerate((0.2, 0.9)):
+            realignment.lam = lam
+            alone = latents_of(sd15, PROMPTS[i : i + 1], generator=generators()[i : i + 1])
+            torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-4)
+        realignment.lam = torch.tensor([0.1, 0.2, 0.3])
+        with pytest.raises(ValueError, match="3 weights for a batch of 4"):
+            latents_of(sd15)
+
+
+def test_lam_as_a_function_of_the_step_equals_setting_it_in_a_callback(
+    sd15: StableDiffusionPipeline,
+) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, lambda timestep: timestep / 1000):
+        scheduled = latents_of(sd15)
+    sd15.scheduler.set_timesteps(STEPS)
+    lams = [float(t) / 1000 for t in sd15.scheduler.timesteps] + [0.0]
+    with realign(sd15, aligned, lams[0]) as realignment:
+
+        def set_next(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+            realignment.lam = lams[step + 1]
+            return kwargs
+
+        by_callback = latents_of(sd15, callback_on_step_end=set_next)
+    assert torch.equal(scheduled, by_callback)
+
+
+def test_several_aligned_models(sd15: StableDiffusionPipeline) -> None:
+    first, second = perturb(sd15.unet, seed=1), perturb(sd15.unet, seed=2)
+    with realign(sd15, first, 0.6):
+        alone = latents_of(sd15)
+    with realign(sd15, [first, second], [0.6, 0.0]) as realignment:
+        torch.testing.assert_close(latents_of(sd15), alone)
+        realignment.lam = [0.0, 1.0]
+        with_second = latents_of(sd15)
+        with pytest.raises(ValueError, match="1 lam given for 2"):
+            realignment.lam = 0.5
+    with realign(sd15, second, 1.0):
+        assert torch.equal(with_second, latents_of(sd15))
+
+
+def test_remove_restores_the_pipeline_exactly(sd15: StableDiffusionPipeline) -> None:
+    before, attributes = latents_of(sd15), dict(vars(sd15.unet))
+    realignment = realign(sd15, perturb(sd15.unet, seed=1), 0.7)
+    with pytest.raises(ValueError, match="realigned already"):
+        realign(sd15, perturb(sd15.unet, seed=1), 0.7)
+    realignment.remove()
+    realignment.remove()
+    assert vars(sd15.unet) == attributes
+    assert torch.equal(latents_of(sd15), before)
+
+
+def add_adapters(pipe: DiffusionPipeline, *names: str) -> None:
+    from peft import LoraConfig
+
+    for seed, name in enumerate(names):
+        config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            pipe.unet.add_adapter(config, adapter_name=name)
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
+def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> None:
+    reference_only = latents_of(sd15)
+    add_adapters(sd15, "vivid", "plain")
+    sd15.unet.set_adapter("vivid")
+    with_adapter = latents_of(sd15)
+    fused = perturb(sd15.unet, seed=0, scale=0.0)
+    fused.fuse_lora(adapter_names=["vivid"])
+    sd15.unet.set_adapter("plain")
+    before = latents_of(sd15)
+
+    with realign(sd15, "vivid", 0.0) as realignment:
+        assert torch.equal(latents_of(sd15), reference_only)
+        realignment.lam = 1.0
+        assert torch.equal(latents_of(sd15), with_adapter)
+        realignment.lam = 0.4
+        mixed = latents_of(sd15)
+    assert torch.equal(latents_of(sd15), before)
+    sd15.unet.disable_adapters()
+    with realign(sd15, _plain(fused), 0.4):
+        torch.testing.assert_close(mixed, latents_of(sd15), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"no adapter named \['absent'\].*\['plain', 'vivid'\]"):
+        realign(sd15, "absent", 0.4)
+
+
+def _plain(fused: nn.Module) -> nn.Module:
+    fused.disable_adapters()
+    return fused
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "reason"),
+    [
+        (lambda: DDIMScheduler(clip_sample=True), "clip_sample"),
+        (lambda: ddpm(thresholding=True), "thresholding"),
+        (lambda: ddpm(variance_type="learned_range"), "variance_type=learned_range"),
+    ],
+)
+def test_inexact_schedulers_are_refused(
+    sd15: StableDiffusionPipeline, scheduler: Callable[[], Any], reason: str
+) -> None:
+    sd15.scheduler = scheduler()
+    with pytest.raises(InexactMixtureError, match=f"{reason}.*realigned_steps"):
+        realign(sd15, perturb(sd15.unet, seed=1), 0.5)
+    assert "forward" not in vars(sd15.unet)
+
+
+def test_what_becomes_inexact_later_is_refused_in_the_call(sdxl: StableDiffusionXLPipeline) -> None:
+    with realign(sdxl, perturb(sdxl.unet, seed=1), 0.5) as realignment:
+        with pytest.raises(InexactMixtureError, match=r"guidance_rescale = 0.7"):
+            latents_of(sdxl, guidance_rescale=0.7)
+        realignment.lam = 1.0
+        latents_of(sdxl, guidance_rescale=0.7)
+        realignment.lam = 0.5
+        sdxl.scheduler = DDIMScheduler(clip_sample=True)
+        with pytest.raises(InexactMixtureError, match="clip_sample"):
+            latents_of(sdxl)

@@ -1,0 +1,240 @@
+"""The Gaussian process equals its formulas, scales with its data, and is a BoTorch model."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition import (
+    LogExpectedImprovement,
+    qKnowledgeGradient,
+    qLogNoisyExpectedImprovement,
+    qUpperConfidenceBound,
+)
+from botorch.optim import optimize_acqf
+from botorch.sampling import SobolQMCNormalSampler
+
+from lamsearch.observations import Observations
+from lamsearch.surrogate import (
+    MEAN_VARIANCE,
+    MEMBERS,
+    NOISE_FLOOR,
+    Hyperparameters,
+    Surrogate,
+    fit_surrogate,
+)
+
+GRID = torch.linspace(0, 1, 23, dtype=torch.float64)
+
+
+def tensor(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def observations(variances=(0.01, 0.02, 0.01, 0.04, 0.01), scale=1.0, shift=0.0):
+    lams = tensor(0.0, 0.3, 0.55, 0.8, 1.0)
+    values = tensor(0.1, 0.6, 0.9, 0.7, 0.2)
+    return Observations(lams, scale * values + shift, scale**2 * tensor(*variances))
+
+
+def dense(observed, lengthscale, outputscale, noise):
+    """Eq. 41–42 in NumPy, in units of the scores."""
+    x, y = observed.lams.numpy(), observed.values.numpy()
+    center, scale = y.mean(), y.std(ddof=1)
+    variances = observed.variances.numpy() / scale**2
+    variances = np.maximum(np.where(np.isnan(variances), noise, variances), NOISE_FLOOR)
+
+    def k(a, b):
+        squares = (a[:, None] - b[None, :]) ** 2
+        return outputscale * np.exp(-squares / (2 * lengthscale**2)) + MEAN_VARIANCE
+
+    grid = GRID.numpy()
+    gain = k(grid, x) @ np.linalg.inv(k(x, x) + np.diag(variances))
+    mean = center + scale * gain @ ((y - center) / scale)
+    return mean, scale**2 * (k(grid, grid) - gain @ k(x, grid))
+
+
+MEMBER_VALUES = [(0.2, 1.0, 0.01), (0.5, 3.0, 0.1), (1.2, 0.3, 0.001)]
+
+
+@pytest.fixture
+def fixed():
+    observed = observations(variances=(0.01, math.nan, 0.01, math.nan, 0.02))
+    columns = zip(*MEMBER_VALUES, strict=True)
+    return Surrogate(observed, Hyperparameters(*(tensor(*column) for column in columns)))
+
+
+def test_members_equal_the_dense_formulas(fixed):
+    means, covariances = fixed.members(GRID)
+    _, variances = fixed.marginals(GRID)
+    for s, values in enumerate(MEMBER_VALUES):
+        mean, covariance = dense(fixed.observations, *values)
+        np.testing.assert_allclose(means[s], mean, atol=1e-8)
+        np.testing.assert_allclose(covariances[s], covariance, atol=1e-8)
+        np.testing.assert_allclose(variances[s], np.diag(covariance), atol=1e-8)
+
+
+def test_botorch_posterior_is_the_same(fixed):
+    posterior = fixed.posterior(GRID[:, None])
+    means, covariances = fixed.members(GRID)
+    np.testing.assert_allclose(posterior.mean.squeeze(-1), means, atol=1e-8)
+    np.testing.assert_allclose(posterior.distribution.covariance_matrix, covariances, atol=1e-8)
+    np.testing.assert_allclose(posterior.mixture_mean.squeeze(-1), fixed.mean(GRID), atol=1e-8)
+    mixture = posterior.mixture_variance.squeeze(-1)
+    np.testing.assert_allclose(mixture, fixed.variance(GRID), atol=1e-8)
+
+
+def test_mixture_moments(fixed):
+    members = [dense(fixed.observations, *values) for values in MEMBER_VALUES]
+    average = np.mean([m for m, _ in members], axis=0)
+    second = np.mean([c + np.outer(m, m) for m, c in members], axis=0)
+    covariance = fixed.covariance(GRID)
+    np.testing.assert_allclose(covariance, second - np.outer(average, average), atol=1e-8)
+    np.testing.assert_allclose(fixed.covariance(GRID[:4], GRID), covariance[:4], atol=1e-10)
+    np.testing.assert_allclose(fixed.variance(GRID), covariance.diagonal(), atol=1e-8)
+
+
+def test_draws_have_the_moments_of_the_posterior(fixed):
+    draws = fixed.draws(GRID, 60_000, generator=torch.Generator().manual_seed(0))
+    assert draws.shape == (60_000, len(GRID))
+    covariance = fixed.covariance(GRID)
+    error = covariance.diagonal().sqrt() / math.sqrt(len(draws))
+    assert ((draws.mean(0) - fixed.mean(GRID)).abs() < 4.5 * error).all()
+    np.testing.assert_allclose(draws.T.cov(), covariance, atol=0.03 * covariance.max().item())
+    again = fixed.draws(GRID, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again, fixed.draws(GRID, 7, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize(("scale", "shift"), [(1e-3, 0.23), (250.0, -1e4)])
+def test_the_answer_scales_with_the_scores(unknown, scale, shift):
+    variances = (math.nan,) * 5 if unknown else (0.01, 0.02, 0.01, 0.04, 0.01)
+    plain = fit_surrogate(observations(variances))
+    scaled = fit_surrogate(observations(variances, scale, shift))
+    np.testing.assert_allclose(scaled.mean(GRID), scale * plain.mean(GRID) + shift, rtol=1e-6)
+    expected = scale**2 * plain.covariance(GRID)
+    np.testing.assert_allclose(scaled.covariance(GRID), expected, atol=1e-6 * scale**2)
+    assert scaled.noise_variance == pytest.approx(scale**2 * plain.noise_variance, rel=1e-6)
+
+
+def test_bounds_are_units_of_the_lengthscale():
+    plain = fit_surrogate(observations())
+    moved = Observations(2 + 3 * plain.observations.lams, *_rest(plain.observations))
+    stretched = fit_surrogate(moved, bounds=(2.0, 5.0))
+    np.testing.assert_allclose(stretched.mean(2 + 3 * GRID), plain.mean(GRID), atol=1e-8)
+
+
+def _rest(observed):
+    return observed.values, observed.variances
+
+
+def test_order_of_observations_is_irrelevant():
+    observed, order = observations(), [3, 0, 4, 1, 2]
+    shuffled = Observations(*(t[order] for t in (observed.lams, *_rest(observed))))
+    expected = fit_surrogate(observed).mean(GRID)
+    np.testing.assert_allclose(fit_surrogate(shuffled).mean(GRID), expected, atol=1e-8)
+
+
+def test_fit_is_deterministic_and_leaves_the_global_generator_alone():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    a, b = fit_surrogate(observations()), fit_surrogate(observations())
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(a.covariance(GRID), b.covariance(GRID))
+    assert len(a.hyperparameters.lengthscale) == MEMBERS
+
+
+def test_evidence_finds_the_lengthscale_and_the_noise():
+    lams = torch.linspace(0, 1, 40, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    error = 0.1 * torch.randn(40, dtype=torch.float64, generator=generator)
+    unknown = torch.full_like(lams, torch.nan)
+    wiggly = fit_surrogate(Observations(lams, (20 * lams).sin() + error, unknown))
+    smooth = fit_surrogate(Observations(lams, (2 * lams).sin() + error, unknown))
+    assert wiggly.hyperparameters.lengthscale.max() < smooth.hyperparameters.lengthscale.median()
+    for surrogate in (wiggly, smooth):
+        assert 0.003 < surrogate.noise_variance < 0.03
+
+
+def test_a_certain_value_is_interpolated_and_an_uncertain_one_is_not():
+    surrogate = fit_surrogate(observations(variances=(0.0, 0.0, 0.0, 9.0, 0.0)))
+    observed = surrogate.observations
+    exact = [0, 1, 2, 4]
+    fitted = surrogate.mean(observed.lams)
+    np.testing.assert_allclose(fitted[exact], observed.values[exact], atol=1e-3)
+    assert surrogate.variance(observed.lams)[3] > 100 * surrogate.variance(observed.lams)[2]
+
+
+@pytest.mark.parametrize(
+    ("lams", "values", "variances"),
+    [
+        ((0.5,), (0.3,), (0.01,)),
+        ((0.5,), (0.3,), (math.nan,)),
+        ((0.5,), (0.3,), (0.0,)),
+        ((0.2, 0.2), (0.3, 0.4), (0.0, 0.0)),
+        ((0.0, 0.5, 1.0), (0.3, 0.3, 0.3), (1e-8, 1e-8, 1e-8)),
+        ((0.0, 0.5, 1.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+        ((-0.5, 0.5, 2.0), (1e9, -1e9, 0.0), (1e18, 1e-9, math.nan)),
+        ((0.0, 1e-9, 1.0), (0.23, 0.2300001, 0.23), (1e-12, 1e-12, 1e-12)),
+    ],
+)
+def test_degenerate_observations_give_finite_posteriors(lams, values, variances):
+    surrogate = fit_surrogate(Observations(tensor(*lams), tensor(*values), tensor(*variances)))
+    covariance = surrogate.covariance(GRID)
+    assert surrogate.mean(GRID).isfinite().all()
+    assert covariance.isfinite().all()
+    assert (covariance.diagonal() >= 0).all()
+    assert surrogate.draws(GRID, 10, generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.0, 0.0), (0.0, math.inf)])
+def test_impossible_bounds_are_refused(bounds):
+    with pytest.raises(ValueError, match="bounds"):
+        fit_surrogate(observations(), bounds=bounds)
+
+
+def test_believing_keeps_the_mean_and_shrinks_the_variance(fixed):
+    believed = fixed.believe(tensor(0.15, 0.7))
+    np.testing.assert_allclose(believed.mean(GRID), fixed.mean(GRID), atol=1e-8)
+    assert (believed.variance(GRID) <= fixed.variance(GRID) + 1e-12).all()
+    (_, before), (_, after) = (
+        m.marginals(tensor(0.4)) for m in (fixed, fixed.believe(tensor(0.4)))
+    )
+    noise = fixed.outcome_transform.stdvs.item() ** 2 * fixed.likelihood.noise.mean(-1)
+    np.testing.assert_allclose(after.squeeze(-1), 1 / (1 / before.squeeze(-1) + 1 / noise))
+
+
+@pytest.mark.parametrize("name", ["logei", "qlognei", "qucb"])
+def test_botorch_acquisitions_run_on_it(name):
+    surrogate = fit_surrogate(observations())
+    sampler = SobolQMCNormalSampler(torch.Size([64]), seed=0)
+    train_X = surrogate.observations.lams[:, None]
+    acquisition = {
+        "logei": lambda: LogExpectedImprovement(surrogate, best_f=0.9),
+        "qlognei": lambda: qLogNoisyExpectedImprovement(surrogate, train_X, sampler=sampler),
+        "qucb": lambda: qUpperConfidenceBound(surrogate, beta=2.0, sampler=sampler),
+    }[name]()
+    values = acquisition(GRID[:, None, None])
+    assert values.shape == GRID.shape
+    candidate, value = optimize_acqf(
+        acquisition, bounds=tensor([0.0], [1.0]), q=1, num_restarts=2, raw_samples=16
+    )
+    assert 0.3 < candidate.item() < 0.9
+    assert value >= values.max() - 0.02 * values.max().abs()
+
+
+def test_botorch_knowledge_gradient_runs_on_it():
+    surrogate = fit_surrogate(observations())
+    acquisition = qKnowledgeGradient(surrogate, num_fantasies=4)
+    fantasies = torch.full((4, 1), 0.6, dtype=torch.float64)
+    # One candidate at a time: BoTorch 0.18's qKG averages any ensemble twice, first over the
+    # members and then, by mistake, over the candidates.
+    values = [acquisition(torch.cat([tensor(lam)[:, None], fantasies])) for lam in (0.5, 0.9)]
+    assert torch.stack(values).isfinite().all()
+    X = tensor(0.5, 0.9)[:, None, None]
+    sampler = SobolQMCNormalSampler(torch.Size([8]), seed=0)
+    fantasy_mean = surrogate.fantasize(X, sampler).posterior(GRID[:, None]).mean
+    assert fantasy_mean.shape == (8, 2, MEMBERS, len(GRID), 1)
+    np.testing.assert_allclose(
+        fantasy_mean.mean((0, 1, 2)).squeeze(), surrogate.mean(GRID), atol=0.1
+    )
