@@ -1,6 +1,6 @@
 """DeRaDiff (arXiv 2601.20198): sample a diffusion model at any alignment strength β/λ."""
 
-from deradiff.anchor import Anchor, AnchorError, PipelineOptions, load_anchor
+from deradiff.anchor import Anchor, AnchorError, PipelineOptions, fingerprint, load_anchor
 from deradiff.dpo import DPOSettings, diffusion_dpo_loss
 from deradiff.gaussian import Gaussian, InvalidMixtureError, geometric_mixture, kl_divergence
 from deradiff.posterior import reverse_step
@@ -21,6 +21,7 @@ __all__ = [
     "Realignment",
     "Step",
     "diffusion_dpo_loss",
+    "fingerprint",
     "geometric_mixture",
     "kl_divergence",
     "load_anchor",

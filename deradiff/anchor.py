@@ -132,11 +132,11 @@ def _load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipelin
     extra = {"variant": options.variant} if options.variant else {}
     if options.vae:
         extra["vae"] = AutoencoderKL.from_pretrained(
-            options.vae, torch_dtype=dtype, use_safetensors=options.use_safetensors
+            options.vae, dtype=dtype, use_safetensors=options.use_safetensors
         )
     try:
         pipe = DiffusionPipeline.from_pretrained(
-            reference, torch_dtype=dtype, use_safetensors=options.use_safetensors, **extra
+            reference, dtype=dtype, use_safetensors=options.use_safetensors, **extra
         )
     except (OSError, ValueError) as error:
         raise AnchorError(
@@ -172,7 +172,7 @@ def _load_aligned(
         else:
             return _load_lora(pipe, aligned)
         denoiser = type(reference).from_pretrained(
-            aligned, torch_dtype=reference.dtype, use_safetensors=options.use_safetensors, **place
+            aligned, dtype=reference.dtype, use_safetensors=options.use_safetensors, **place
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise AnchorError(f"aligned {aligned}: cannot be loaded: {_first_line(error)}") from error
@@ -194,7 +194,7 @@ def _load_file(pipe: DiffusionPipeline, reference: Any, path: Path) -> nn.Module
             denoiser.load_state_dict({key: weights.get_tensor(key) for key in keys})
             return _freeze(denoiser.to(reference.dtype), reference)
     denoiser = type(reference).from_single_file(
-        str(path), config=reference.config._name_or_path, torch_dtype=reference.dtype
+        str(path), config=reference.config._name_or_path, dtype=reference.dtype
     )
     return _freeze(denoiser, reference)
 

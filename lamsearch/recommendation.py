@@ -29,8 +29,7 @@ class Recommendation:
     Attributes:
         lam: λ*, within the bounds.
         value: Estimate of J(λ*).
-        value_stderr: Standard error of `value`, the images' common offset included; NaN where
-            nothing is known of the noise is never returned, the prior stands in.
+        value_stderr: Standard error of `value`, the images' common offset included.
         lam_interval: Central 95 % of the posterior of argmax J, widened to contain `lam`. It
             holds under the model: a smooth curve, Gaussian errors, the priors of the surrogate.
         best_observed: (λ, mean score) of the largest mean score, the paper's answer.
@@ -78,7 +77,8 @@ def _best_mean(surrogate: Surrogate) -> float:
     if not len(evaluated):
         return lam
     means = surrogate.mean(evaluated)
-    rounding = 1e-9 * max(1.0, abs(value)) * 1e-3
+    deviation = surrogate.variance(torch.tensor([lam], dtype=torch.float64)).sqrt().item()
+    rounding = 1e-7 * deviation + 1e-14 * abs(value)
     return evaluated[means.argmax()].item() if means.max().item() >= value - rounding else lam
 
 

@@ -40,6 +40,8 @@ MEMBERS = 32
 MEAN_VARIANCE = 100.0
 NOISE_FLOOR = 1e-6
 """Least noise variance, standardised: a thousandth of the values' spread; keeps K invertible."""
+NOISE_CEILING = 1e8
+"""Largest noise variance, standardised: such a value tells nothing, and K stays well scaled."""
 
 LENGTHSCALES = torch.logspace(math.log10(0.08), math.log10(2.0), 12, dtype=torch.float64)
 OUTPUTSCALES = torch.logspace(-2, 2, 12, dtype=torch.float64)
@@ -187,7 +189,7 @@ class Surrogate(SingleTaskGP):
         """
         Y = self.marginals(lams)[0][..., None]
         noise = self._noise.mean(dim=-1)[:, None, None]
-        self.posterior(lams[:1, None])  # gpytorch conditions only models that have predicted once
+        self(lams[:1, None])  # gpytorch conditions only models that have predicted once
         return self.condition_on_observations(lams[:, None], Y, noise=noise)
 
     @property
@@ -269,7 +271,7 @@ def _standardized(
     values, variances = transform(observations.values[:, None], observations.variances[:, None])
     unknown = variances.squeeze(-1).isnan()
     noise = torch.where(unknown, hyperparameters.noise[:, None], variances.squeeze(-1))
-    return values.squeeze(-1), noise.clamp_min(NOISE_FLOOR)
+    return values.squeeze(-1), noise.clamp(NOISE_FLOOR, NOISE_CEILING)
 
 
 def _standardize(observations: Observations) -> Standardize:

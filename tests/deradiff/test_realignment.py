@@ -192,6 +192,7 @@ def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> N
     with_adapter = latents_of(sd15)
     fused = perturb(sd15.unet, seed=0, scale=0.0)
     fused.fuse_lora(adapter_names=["vivid"])
+    fused.unload_lora()
     sd15.unet.set_adapter("plain")
     before = latents_of(sd15)
 
@@ -203,15 +204,10 @@ def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> N
         mixed = latents_of(sd15)
     assert torch.equal(latents_of(sd15), before)
     sd15.unet.disable_adapters()
-    with realign(sd15, _plain(fused), 0.4):
+    with realign(sd15, fused, 0.4):
         torch.testing.assert_close(mixed, latents_of(sd15), rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match=r"no adapter named \['absent'\].*\['plain', 'vivid'\]"):
         realign(sd15, "absent", 0.4)
-
-
-def _plain(fused: nn.Module) -> nn.Module:
-    fused.disable_adapters()
-    return fused
 
 
 @pytest.mark.parametrize(

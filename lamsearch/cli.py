@@ -1,0 +1,180 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+
+from lamsearch.errors import LamsearchError, SettingsError
+
+if TYPE_CHECKING:
+    from lamsearch.summary import Summary
+
+_DONE, _FAILED, _USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 2 wrong usage, 1 anything else."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    messages = Console(stderr=True, highlight=False)
+    try:
+        options.command(options, messages)
+    except KeyboardInterrupt:
+        _say(messages, f"stopped; go on with: lamsearch {shlex.join(given)}")
+        return _FAILED
+    except Exception as error:
+        if options.debug:
+            raise
+        known = isinstance(error, LamsearchError)
+        text = " ".join(str(error).split()) if known else f"{type(error).__name__}: {error}"
+        hint = "" if known else " (run again with --debug for the traceback)"
+        _say(messages, f"error: {text.splitlines()[0] if text else error!r}{hint}")
+        return _USAGE if isinstance(error, SettingsError) else _FAILED
+    return _DONE
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE, f"lamsearch: error: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lamsearch",
+        description="Find the alignment strength β/λ* that a reward likes best, from one aligned "
+        "model (DeRaDiff, arXiv 2601.20198).",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    run = commands.add_parser("run", help="search λ, or go on with a search")
+    run.add_argument("--anchor", required=True, metavar="NAME", help="anchor in the settings")
+    run.add_argument("--reward", required=True, metavar="NAME", help="reward in the settings")
+    run.add_argument("--budget", required=True, type=int, metavar="N", help="evaluations")
+    run.add_argument("--config", type=Path, metavar="FILE", help="settings [./lamsearch.toml]")
+    run.add_argument("--study", metavar="NAME", help="[ANCHOR-REWARD-seedS]")
+    run.add_argument("--images", type=int, default=64, metavar="N", help="an evaluation [64]")
+    run.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .jsonl or .csv")
+    run.add_argument(
+        "--bounds", type=float, nargs=2, default=(0.0, 1.0), metavar=("LO", "HI"), help="of λ [0 1]"
+    )
+    run.add_argument(
+        "--acquisition", default="auto", choices=("auto", "ei", "ucb", "kg"), help="[auto]"
+    )
+    run.add_argument("--seed", type=int, default=0, metavar="S", help="of plan and design [0]")
+    run.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at once [64]")
+    run.add_argument("--device", metavar="D", help="[cuda, mps or cpu, the first there is]")
+    run.set_defaults(command=_run)
+    show = commands.add_parser("show", help="print the answer of a study")
+    show.set_defaults(command=_show)
+    plot = commands.add_parser("plot", help="draw the curve and the images of a study")
+    plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".png, .svg")
+    plot.set_defaults(command=_plot)
+    for command in (show, plot):
+        command.add_argument("study", metavar="STUDY")
+    for command in (run, show):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    for command in (run, show, plot):
+        command.add_argument(
+            "--storage", metavar="URL", help="of the database [sqlite, in lamsearch-studies]"
+        )
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _run(options: argparse.Namespace, messages: Console) -> None:
+    from lamsearch.report.progress import SearchProgress
+    from lamsearch.search import run
+    from lamsearch.settings import find_settings, load_settings
+
+    settings = load_settings(find_settings(options.config))
+    anchor = settings.anchor(options.anchor)
+    _say(messages, f"settings {settings.path}")
+    if settings.description:
+        _say(messages, settings.description)
+    _say(messages, f"anchor   {anchor.name}: β = {anchor.beta:g}, {anchor.aligned}")
+    _quiet_libraries()
+    with SearchProgress(messages, images=options.images, budget=options.budget) as progress:
+        summary = run(
+            options.anchor,
+            options.reward,
+            options.budget,
+            config=settings.path,
+            study=options.study,
+            storage=options.storage,
+            images=options.images,
+            prompts=options.prompts,
+            bounds=tuple(options.bounds),
+            acquisition=options.acquisition,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            device=options.device,
+            progress=progress,
+        )
+    _print(summary, as_json=options.json)
+    where = f" --storage {options.storage}" if options.storage else ""
+    _say(messages, f"plot it: lamsearch plot {summary.study}{where} -o {summary.study}.png")
+
+
+def _show(options: argparse.Namespace, messages: Console) -> None:
+    _print(_stored(options), as_json=options.json)
+
+
+def _plot(options: argparse.Namespace, messages: Console) -> None:
+    from lamsearch.report.figure import draw
+    from lamsearch.search import GALLERY, gallery_file
+
+    summary = _stored(options)
+    kept = {
+        evaluation.lam: [
+            file
+            for image_id in range(GALLERY)
+            if (file := gallery_file(summary.study, evaluation.lam, image_id)).is_file()
+        ]
+        for evaluation in summary.evaluations
+    }
+    try:
+        draw(summary, {lam: files for lam, files in kept.items() if files}, options.output)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot write {options.output}: {error}") from error
+    _say(messages, f"wrote {options.output}")
+
+
+def _stored(options: argparse.Namespace) -> Summary:
+    from lamsearch.search import DEFAULT_STORAGE
+    from lamsearch.study import Study
+    from lamsearch.summary import summarize
+
+    return summarize(Study(options.study, options.storage or DEFAULT_STORAGE))
+
+
+def _print(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(summary.to_json(), allow_nan=False) + "\n")
+        return
+    from lamsearch.report.table import summary_table
+
+    Console(highlight=False).print(summary_table(summary))
+
+
+def _say(messages: Console, text: str) -> None:
+    messages.print(text, markup=False, soft_wrap=True)
+
+
+def _quiet_libraries() -> None:
+    """Silence what would draw over the progress bar."""
+    import diffusers
+    import transformers
+
+    library: Any
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()

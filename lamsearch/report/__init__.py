@@ -1,0 +1,1 @@
+"""Summary → table and figure. Nothing here computes; `lamsearch.summary` does."""

@@ -1,0 +1,80 @@
+"""A running search → a live progress bar: λ, images done, time left."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from lamsearch.study import Evaluation
+
+
+class SearchProgress:
+    """Shows a search on a console; on one that is no terminal, one line an evaluation.
+
+    Args:
+        console: Where to draw.
+        images: Images an evaluation.
+        budget: Evaluations.
+    """
+
+    def __init__(self, console: Console, *, images: int, budget: int) -> None:
+        self._console, self._images, self._budget = console, images, budget
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("images"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("loading models", total=images * budget)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, evaluation: Evaluation) -> None:
+        """Show the λ that is worked on."""
+        self._progress.update(
+            self._task,
+            description=f"λ = {evaluation.lam:.3f} ({evaluation.number + 1} of {self._budget})",
+            completed=evaluation.number * self._images + len(evaluation.scores),
+        )
+
+    def scored(self, evaluation: Evaluation, images: int) -> None:
+        """Advance by a batch."""
+        self._progress.advance(self._task, images)
+
+    def finished(self, evaluation: Evaluation) -> None:
+        """Print the evaluation's mean score above the bar."""
+        scores = evaluation.row
+        present = scores[scores == scores]
+        self._console.print(
+            f"λ = {evaluation.lam:.3f}   mean score {present.mean():.5f}   "
+            f"{len(present)} of {len(scores)} images   {evaluation.seconds:.1f} s",
+            markup=False,
+        )

@@ -1,0 +1,221 @@
+"""The study database: trials, per-image scores and the manifest. The only state of a search.
+
+A trial is one evaluation: its parameter `lam`, its value R̂ = mean score, and one user attribute
+per scored batch. A trial that is RUNNING without a living owner is continued, not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lamsearch.errors import EvaluationError, StudyError
+from lamsearch.storage import Leases, open_storage
+
+PARAMETER = "lam"
+_BATCH_KEY = "scores:"
+_MANIFEST_KEY = "manifest"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scores of some of a trial's images.
+
+    Attributes:
+        image_ids: Which images of the plan, B of them.
+        scores: B scores; NaN = missing.
+        seconds: Time it took to make and score them.
+    """
+
+    image_ids: Sequence[int]
+    scores: Sequence[float]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trial as the search sees it.
+
+    Attributes:
+        number: Of the trial, from 0.
+        lam: λ.
+        state: Optuna's state of the trial.
+        scores: Image id → score, NaN = missing.
+        seconds: Time spent on it.
+    """
+
+    number: int
+    lam: float
+    state: TrialState
+    scores: Mapping[int, float]
+    seconds: float
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Evaluation:
+        """Read a trial; one without batches, of a plain Optuna script, has its value as score."""
+        batches = [
+            attribute for key, attribute in trial.user_attrs.items() if key.startswith(_BATCH_KEY)
+        ]
+        scores = {
+            image_id: math.nan if score is None else score
+            for batch in batches
+            for image_id, score in zip(batch["image_ids"], batch["scores"], strict=True)
+        }
+        if not batches and trial.state == TrialState.COMPLETE and trial.value is not None:
+            scores = {0: trial.value}
+        seconds = sum(batch["seconds"] for batch in batches)
+        lam = trial.params.get(PARAMETER, math.nan)
+        return cls(trial.number, lam, trial.state, scores, seconds)
+
+    @property
+    def row(self) -> NDArray[np.float64]:
+        """Scores by image id, shape (largest id + 1,), NaN where there is none."""
+        row = np.full(max(self.scores, default=-1) + 1, np.nan)
+        row[list(self.scores)] = list(self.scores.values())
+        return row
+
+
+class Study:
+    """One search's database, opened for reading or for work.
+
+    Args:
+        name: Of the study.
+        storage: SQLAlchemy URL, or None for one in memory.
+        sampler: Proposes λ; None opens an existing study to read.
+        bounds: λ's range (low, high).
+
+    Raises:
+        StudyError: If the storage cannot be opened, or the study is absent and there is no sampler.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        storage: str | None,
+        *,
+        sampler: BaseSampler | None = None,
+        bounds: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.name, self.storage, self._bounds = name, storage, bounds
+        self._database = open_storage(storage)
+        try:
+            if sampler is None:
+                self._study = optuna.load_study(study_name=name, storage=self._database)
+            else:
+                self._study = optuna.create_study(
+                    study_name=name,
+                    storage=self._database,
+                    sampler=sampler,
+                    direction="maximize",
+                    load_if_exists=True,
+                )
+        except KeyError:
+            known = optuna.get_all_study_names(self._database)
+            raise StudyError(
+                f"no study '{name}' in {storage}: it has {', '.join(known) or 'none'}"
+            ) from None
+        self._leases = Leases(self._database)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the study's scores depend on, as `bind` stored it."""
+        return dict(self._study.user_attrs.get(_MANIFEST_KEY, {}))
+
+    def bind(self, manifest: Mapping[str, Any]) -> None:
+        """Store the manifest of a new study; hold an old one to its own.
+
+        Raises:
+            StudyError: If the study has another manifest; the message shows the differences.
+        """
+        # Compared as JSON gives it back: tuples become lists, keys strings.
+        given = json.loads(json.dumps(manifest))
+        stored = self.manifest
+        if not stored:
+            self._study.set_user_attr(_MANIFEST_KEY, given)
+        elif stored != given:
+            differences = [
+                f"{key} was {stored.get(key)!r}, is {given.get(key)!r}"
+                for key in sorted({*stored, *given})
+                if stored.get(key) != given.get(key)
+            ]
+            raise StudyError(
+                f"study '{self.name}' was started with other settings ({'; '.join(differences)}): "
+                "go on with those, or name a new study with --study"
+            )
+
+    def evaluations(self) -> list[Evaluation]:
+        """Return the finished evaluations, ordered by number."""
+        return [Evaluation.of(t) for t in self._trials(TrialState.COMPLETE)]
+
+    def next_evaluation(self, budget: int) -> Evaluation | None:
+        """Return the evaluation to work on: one left by a dead worker, else a new λ.
+
+        Returns:
+            None once `budget` evaluations are finished or in other workers' hands.
+        """
+        for trial in self._trials(TrialState.RUNNING):
+            if self._leases.acquire(trial._trial_id):
+                return self._with_lam(Trial(self._study, trial._trial_id))
+        while len(self._trials(TrialState.COMPLETE, TrialState.RUNNING)) < budget:
+            new = self._study.ask()
+            if self._leases.acquire(new._trial_id):
+                return self._with_lam(new)
+        return None
+
+    def record(self, evaluation: Evaluation, batch: Batch) -> None:
+        """Commit the scores of one batch at once."""
+        trial_id = self._trial_id(evaluation)
+        if not self._leases.acquire(trial_id):
+            raise StudyError(
+                f"evaluation {evaluation.number} of study '{self.name}' was taken over by another "
+                "worker: start again to go on with the others"
+            )
+        scores = [None if math.isnan(score) else float(score) for score in batch.scores]
+        value = {"image_ids": list(batch.image_ids), "scores": scores, "seconds": batch.seconds}
+        key = f"{_BATCH_KEY}{min(batch.image_ids):06d}"
+        self._database.set_trial_user_attr(trial_id, key, value)
+
+    def finish(self, evaluation: Evaluation) -> Evaluation:
+        """Complete an evaluation with the mean of its scores.
+
+        Raises:
+            EvaluationError: If every image is missing; the trial is then marked as failed.
+        """
+        trial_id = self._trial_id(evaluation)
+        scores = Evaluation.of(self._database.get_trial(trial_id)).scores.values()
+        present = [score for score in scores if not math.isnan(score)]
+        if present:
+            self._study.tell(evaluation.number, sum(present) / len(present))
+        else:
+            self._study.tell(evaluation.number, state=TrialState.FAIL)
+        self._leases.release(trial_id)
+        if not present:
+            raise EvaluationError(
+                f"all {len(scores)} images at lam = {evaluation.lam:g} are missing (not finite, "
+                "constant, or blocked by a safety checker): check dtype and VAE of the anchor"
+            )
+        return Evaluation.of(self._database.get_trial(trial_id))
+
+    def release(self, evaluation: Evaluation) -> None:
+        """Leave an unfinished evaluation for whoever comes next."""
+        self._leases.release(self._trial_id(evaluation))
+
+    def _with_lam(self, trial: Trial) -> Evaluation:
+        trial.suggest_float(PARAMETER, *self._bounds)
+        return Evaluation.of(self._database.get_trial(trial._trial_id))
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+    def _trial_id(self, evaluation: Evaluation) -> int:
+        study_id = self._study._study_id
+        return self._database.get_trial_id_from_study_id_trial_number(study_id, evaluation.number)
