@@ -11,6 +11,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import nn
@@ -174,7 +175,7 @@ def _load_aligned(
         denoiser = type(reference).from_pretrained(
             aligned, dtype=reference.dtype, use_safetensors=options.use_safetensors, **place
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
         raise AnchorError(f"aligned {aligned}: cannot be loaded: {_first_line(error)}") from error
     return _freeze(denoiser, reference)
 

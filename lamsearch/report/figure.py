@@ -110,7 +110,6 @@ def _draw_curve(axes: Any, summary: Summary) -> None:
     )
     axes.set_xlabel("λ    (0 = reference, 1 = aligned)")
     axes.set_ylabel(f"mean {summary.reward or 'score'}")
-    axes.set_xlim(float(posterior.lams[0]), float(posterior.lams[-1]))
     axes.margins(x=0.02)
     axes.legend(fontsize=8, loc="best", framealpha=0.9)
     axes.spines["right"].set_visible(False)

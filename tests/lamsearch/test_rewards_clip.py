@@ -9,6 +9,15 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from transformers import CLIPModel
+
+from lamsearch.errors import RewardError
+from lamsearch.rewards import CheckedReward, load_reward
+from lamsearch.rewards.clip import CLIPReward
+from lamsearch.rewards.dual_encoder import check_end_token
+from lamsearch.rewards.hps import HPSReward, pad_to_square
+from lamsearch.rewards.pickscore import PickScoreReward
+from lamsearch.settings import RewardSettings
 from tiny_clip import (
     IMAGE_SIZE,
     TEXT_LENGTH,
@@ -22,15 +31,6 @@ from tiny_clip import (
     tiny_open_clip,
     tiny_tokenizer,
 )
-from transformers import CLIPModel
-
-from lamsearch.errors import RewardError
-from lamsearch.rewards import CheckedReward, load_reward
-from lamsearch.rewards.clip import CLIPReward
-from lamsearch.rewards.dual_encoder import check_end_token
-from lamsearch.rewards.hps import HPSReward, pad_to_square
-from lamsearch.rewards.pickscore import PickScoreReward
-from lamsearch.settings import RewardSettings
 
 PROMPTS = ["a red 7", "a blue three", "", "the digit 3 in blue", "a red 7"]
 
