@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
-from lamsearch.errors import LamsearchError, SettingsError
+from lamsearch.errors import LamsearchError, SettingsError, first_line
 
 if TYPE_CHECKING:
     from lamsearch.summary import Summary
@@ -33,10 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        known = isinstance(error, LamsearchError)
-        text = " ".join(str(error).split()) if known else f"{type(error).__name__}: {error}"
-        hint = "" if known else " (run again with --debug for the traceback)"
-        _say(messages, f"error: {text.splitlines()[0] if text else error!r}{hint}")
+        _say(messages, f"error: {_one_line(error)}")
         return _USAGE if isinstance(error, SettingsError) else _FAILED
     return _DONE
 
@@ -163,6 +160,12 @@ def _print(summary: Summary, *, as_json: bool) -> None:
     from lamsearch.report.table import summary_table
 
     Console(highlight=False).print(summary_table(summary))
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, LamsearchError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {first_line(error)} (--debug shows the traceback)"
 
 
 def _say(messages: Console, text: str) -> None:

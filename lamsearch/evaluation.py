@@ -58,7 +58,7 @@ def load_anchor(settings: AnchorSettings, device: str) -> deradiff.Anchor:
         return deradiff.load_anchor(
             settings.reference, settings.aligned, beta=settings.beta, options=options, device=device
         )
-    except deradiff.AnchorError as error:
+    except (deradiff.AnchorError, deradiff.InexactMixtureError) as error:
         raise SettingsError(f"anchor {settings.name}: {error}") from error
 
 
@@ -91,10 +91,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         self._sampling, self._batch_size = sampling, batch_size
         self._on_images = on_images
         self._embeddings = _encode(anchor.pipe, plan, sampling.negative_prompt)
-        try:
-            self._realignment = anchor.realign()
-        except deradiff.InexactMixtureError as error:
-            raise SettingsError(str(error)) from error
+        self._realignment = anchor.realign()
 
     @property
     def images(self) -> int:

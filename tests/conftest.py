@@ -14,6 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from hypothesis import settings
 
+import tiny_clip
 import tiny_pipelines
 
 # No timed assertion, and the same cases in every run.
@@ -42,3 +43,32 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sd15")
     tiny_pipelines.sd15().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lamsearch.toml with a tiny anchor, a tiny reward and a few prompts: real, but random."""
+    folder = tmp_path_factory.mktemp("world")
+    pipe = tiny_pipelines.sd15()
+    pipe.save_pretrained(folder / "reference")
+    tiny_pipelines.perturb(pipe.unet, seed=1, scale=0.05).save_pretrained(folder / "b500" / "unet")
+    tiny_clip.save_clip(folder / "reward")
+    (folder / "prompts.txt").write_text("a red three\nblue\nred blue\nblue red\n")
+    (folder / "lamsearch.toml").write_text(WORLD)
+    return folder
+
+
+WORLD = """
+description = "tiny random models"
+[anchors.b500]
+reference = "reference"
+aligned = "b500"
+beta = 500
+[anchors.b500.sampling]
+steps = 3
+guidance_scale = 3.0
+[rewards.pickscore]
+model = "reward"
+[prompts]
+file = "prompts.txt"
+"""

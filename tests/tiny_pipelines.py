@@ -9,6 +9,9 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     EulerAncestralDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -123,3 +126,39 @@ def _quiet(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
 
 def ddpm(**config: object) -> DDPMScheduler:
     return DDPMScheduler(**{**SCHEDULE, "clip_sample": False, **config})
+
+
+def flux(seed: int = 0) -> FluxPipeline:
+    """Without text encoders: call it with `flux_prompt`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer = FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=TEXT_WIDTH,
+            pooled_projection_dim=TEXT_WIDTH,
+            axes_dims_rope=(4, 4, 8),
+        )
+        pipe = FluxPipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(),
+            vae=_vae(),
+            text_encoder=None,
+            tokenizer=None,
+            text_encoder_2=None,
+            tokenizer_2=None,
+            transformer=transformer.eval(),
+        )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def flux_prompt(images: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return {
+        "prompt_embeds": torch.randn(images, 6, TEXT_WIDTH, generator=generator),
+        "pooled_prompt_embeds": torch.randn(images, TEXT_WIDTH, generator=generator),
+    }

@@ -16,9 +16,10 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
+import tiny_pipelines
 from deradiff import Guidance, InexactMixtureError, realign, realigned_steps
 from deradiff.preferences import encode_prompts
-from tiny_pipelines import SCHEDULE, ddpm, perturb
+from tiny_pipelines import SCHEDULE, ddpm, flux_prompt, perturb
 
 PROMPTS = ["a red three", "a blue seven"]
 STEPS = 6
@@ -237,3 +238,31 @@ def test_what_becomes_inexact_later_is_refused_in_the_call(sdxl: StableDiffusion
         sdxl.scheduler = DDIMScheduler(clip_sample=True)
         with pytest.raises(InexactMixtureError, match="clip_sample"):
             latents_of(sdxl)
+
+
+def test_a_transformer_under_flow_matching() -> None:
+    pipe = tiny_pipelines.flux()
+    aligned = perturb(pipe.transformer, seed=1, scale=0.05)
+
+    def sample(denoiser: nn.Module | None = None) -> Tensor:
+        used = (
+            pipe if denoiser is None else type(pipe)(**{**pipe.components, "transformer": denoiser})
+        )
+        used.set_progress_bar_config(disable=True)
+        latents: Tensor = used(
+            **flux_prompt(2),
+            height=16,
+            width=16,
+            num_inference_steps=4,
+            generator=generators(),
+            output_type="latent",
+        ).images
+        return latents
+
+    ends = sample(), sample(aligned)
+    with realign(pipe, aligned, 0.0) as realignment:
+        assert torch.equal(sample(), ends[0])
+        realignment.lam = 1.0
+        assert torch.equal(sample(), ends[1])
+        realignment.lam = torch.tensor([0.0, 1.0])
+        torch.testing.assert_close(sample(), torch.stack([ends[0][0], ends[1][1]]))

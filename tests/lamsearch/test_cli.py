@@ -1,0 +1,142 @@
+"""The command line: a thin layer, one line for every problem, JSON by contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from lamsearch import cli
+
+FIELDS = {
+    "lam",
+    "effective_beta",
+    "value",
+    "value_stderr",
+    "lam_interval",
+    "best_observed",
+    "evaluations",
+    "anchor",
+    "reward",
+    "study",
+    "storage",
+    "seconds",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(world: Path, *more: str) -> int:
+    required = ["--anchor", "b500", "--reward", "pickscore", "--budget", "4"]
+    return cli.main(
+        ["run", *required, "--images", "4", "--config", str(world / "lamsearch.toml"), *more]
+    )
+
+
+def test_run_show_and_plot(world: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "--json") == 0
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert set(answer) == FIELDS
+    assert set(answer["best_observed"]) == {"lam", "value"}
+    assert set(answer["evaluations"][0]) == {
+        "number", "lam", "effective_beta", "value", "stderr", "images", "missing"
+    }  # fmt: skip
+    assert answer["evaluations"][0]["lam"] == 0.0
+    assert answer["evaluations"][0]["effective_beta"] is None
+    assert answer["storage"] == "sqlite:///lamsearch-studies/studies.db"
+    assert "tiny random models" in printed.err
+
+    assert cli.main(["show", "b500-pickscore-seed0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert cli.main(["show", "b500-pickscore-seed0"]) == 0
+    table = capsys.readouterr().out
+    assert f"λ*    {answer['lam']:.3f}" in table
+    assert "β/λ*" in table
+
+    assert cli.main(["plot", "b500-pickscore-seed0", "-o", "figure.png"]) == 0
+    picture = imread(here / "figure.png")
+    assert picture.shape[1] > 1000
+    assert picture.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "the following arguments are required: --anchor"),
+        (["walk"], "invalid choice: 'walk'"),
+        (["run", "--anchor", "b500", "--reward", "pickscore", "--budget", "x"], "invalid int"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_wrong_names_and_values_are_one_line_with_status_2(
+    world: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, message in (
+        (["--anchor", "b50"], "no anchor 'b50' in"),
+        (["--reward", "aesthetic"], "no reward 'aesthetic' in"),
+        (["--config", "absent.toml"], "absent.toml: no such settings file"),
+        (["--budget", "0"], "budget 0 given"),
+        (["--bounds", "1", "0"], "bounds 1 0 given"),
+        (["--batch-size", "0"], "batch size 0 given"),
+        (["--images", "0"], "0 images asked for"),
+        (["--prompts", "absent.txt"], "absent.txt: cannot be read"),
+    ):
+        assert run(world, *more) == 2
+        printed = capsys.readouterr()
+        assert message in printed.err
+        assert printed.out == ""
+        assert "Traceback" not in printed.err
+
+
+def test_other_problems_have_status_1_and_debug_shows_the_traceback(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["show", "absent"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: no study 'absent'")
+    assert error.count("\n") == 1
+    with pytest.raises(Exception, match="no study 'absent'"):
+        cli.main(["show", "absent", "--debug"])
+
+
+def test_ctrl_c_says_how_to_go_on(
+    world: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lamsearch.report.progress import SearchProgress
+
+    def interrupt(self: SearchProgress, evaluation: object, images: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchProgress, "scored", interrupt)
+        assert run(world) == 1
+    error = capsys.readouterr().err
+    assert "stopped; go on with: lamsearch run --anchor b500" in error
+    assert run(world) == 0
+
+
+def test_an_unwritable_figure_is_one_line(
+    world: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world) == 0
+    capsys.readouterr()
+    for output in ("absent/figure.png", "figure.xyz"):
+        assert cli.main(["plot", "b500-pickscore-seed0", "-o", output]) == 2
+        assert f"cannot write {output}" in capsys.readouterr().err

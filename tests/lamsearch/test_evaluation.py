@@ -1,0 +1,162 @@
+"""λ → scores: equal to a stock call of the pipeline, missing images, memory that runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL.Image import Image
+
+from lamsearch.errors import EvaluationError, SettingsError
+from lamsearch.evaluation import ImageEvaluation, load_anchor
+from lamsearch.prompts import image_plan
+from lamsearch.rewards import as_reward, load_reward
+from lamsearch.settings import AnchorSettings, SamplingSettings, load_settings
+
+SAMPLING = SamplingSettings(steps=3, guidance_scale=3.0)
+PLAN = image_plan(["a red three", "blue", "red blue"], 5, seed=1)
+
+
+class Brightness:
+    """A real reward of the simplest kind."""
+
+    scale = "mean pixel"
+
+    def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+        return np.array([np.asarray(image).mean() for image in images], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def anchor(world: Path) -> Any:
+    return load_anchor(load_settings(world / "lamsearch.toml").anchor("b500"), "cpu")
+
+
+def evaluate(anchor: Any, lam: float = 0.4, **options: Any) -> dict[int, float]:
+    given = {"sampling": SAMPLING, "batch_size": 5, "reward": as_reward(Brightness()), **options}
+    reward = given.pop("reward")
+    with ImageEvaluation(anchor, PLAN, reward, **given) as evaluation:
+        return {
+            i: s
+            for batch in evaluation.batches(lam)
+            for i, s in zip(batch.image_ids, batch.scores, strict=True)
+        }
+
+
+def test_equals_a_stock_call_of_the_realigned_pipeline(anchor: Any, world: Path) -> None:
+    reward = load_reward(load_settings(world / "lamsearch.toml").reward("pickscore"))
+    scores = evaluate(anchor, reward=reward)
+    with anchor.realign(0.4):
+        for image in PLAN:
+            picture = anchor.pipe(
+                image.prompt,
+                num_inference_steps=3,
+                guidance_scale=3.0,
+                generator=torch.Generator().manual_seed(image.seed),
+            ).images[0]
+            expected = reward.score([picture], [image.prompt])[0]
+            assert scores[image.image_id] == pytest.approx(expected, abs=1e-4)
+
+
+def test_negative_prompt_and_size_reach_the_pipeline(anchor: Any) -> None:
+    sampling = SamplingSettings(
+        steps=3, guidance_scale=3.0, negative_prompt="blue", height=32, width=24
+    )
+    sizes = []
+
+    def look(lam: float, ids: Sequence[int], images: Sequence[Image | None]) -> None:
+        sizes.extend(image.size for image in images if image)
+
+    changed = evaluate(anchor, sampling=sampling, on_images=look)
+    assert set(sizes) == {(24, 32)}
+    plain = evaluate(anchor, sampling=SamplingSettings(steps=3, guidance_scale=3.0))
+    assert changed != plain
+
+
+def test_prompts_are_encoded_once(anchor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    encoder = anchor.pipe.text_encoder
+    handle = encoder.register_forward_hook(lambda *_: calls.append(1))
+    evaluation = ImageEvaluation(
+        anchor, PLAN, as_reward(Brightness()), sampling=SAMPLING, batch_size=2
+    )
+    before = len(calls)
+    with evaluation:
+        for lam in (0.0, 0.5):
+            list(evaluation.batches(lam))
+    handle.remove()
+    assert before > 0
+    assert len(calls) == before
+
+
+def test_done_images_are_not_generated_again(anchor: Any) -> None:
+    with ImageEvaluation(
+        anchor, PLAN, as_reward(Brightness()), sampling=SAMPLING, batch_size=2
+    ) as evaluation:
+        ids = [list(b.image_ids) for b in evaluation.batches(0.4, done=[0, 1, 3])]
+    assert ids == [[2], [4]]
+
+
+def test_unusable_images_are_missing(anchor: Any) -> None:
+    """Black where the VAE gives NaN, and constant ones; the others keep their scores."""
+    whole = evaluate(anchor)
+
+    def spoil(module: Any, args: Any, output: Any) -> Any:
+        sample = output[0].clone()
+        sample[1], sample[2] = float("nan"), 0.3
+        return (sample,)
+
+    handle = anchor.pipe.vae.decoder.register_forward_hook(
+        lambda module, args, output: spoil(module, args, (output,))[0]
+    )
+    spoilt = evaluate(anchor)
+    handle.remove()
+    assert {i for i, score in spoilt.items() if np.isnan(score)} == {1, 2}
+    for i in (0, 3, 4):
+        assert spoilt[i] == pytest.approx(whole[i], abs=1e-3)
+
+
+def test_the_batch_halves_itself_when_memory_runs_out(anchor: Any) -> None:
+    whole, sizes = evaluate(anchor), []
+
+    def limited(limit: int) -> Any:
+        def check(module: Any, args: Any) -> None:
+            sizes.append(len(args[0]))
+            if len(args[0]) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        return anchor.pipe.unet.conv_in.register_forward_pre_hook(check)
+
+    handle = limited(4)  # two images under guidance
+    halved = evaluate(anchor)
+    handle.remove()
+    assert halved.keys() == whole.keys()
+    for i, score in whole.items():
+        assert halved[i] == pytest.approx(score, abs=1e-2)
+    assert max(sizes) == 10
+    assert sizes[-1] <= 4
+    handle = limited(1)
+    with pytest.raises(EvaluationError, match="out of memory with a single image"):
+        evaluate(anchor)
+    handle.remove()
+
+
+def test_the_pipeline_is_left_as_it_was(anchor: Any) -> None:
+    evaluate(anchor)
+    assert "forward" not in vars(anchor.pipe.unet)
+
+
+def test_what_cannot_be_loaded_or_mixed_is_a_setting_error(world: Path) -> None:
+    reference = str(world / "reference")
+    same = AnchorSettings("same", reference, reference, 500.0)
+    with pytest.raises(SettingsError, match=r"anchor same: .* changes nothing"):
+        load_anchor(same, "cpu")
+    clipping = SamplingSettings(
+        scheduler="DDIMScheduler", scheduler_config={"clip_sample": True}, steps=2
+    )
+    inexact = AnchorSettings("b", reference, str(world / "b500"), 500.0, clipping)
+    with pytest.raises(SettingsError, match="clip_sample"):
+        load_anchor(inexact, "cpu")

@@ -1,0 +1,190 @@
+"""The search, from a function of λ and from images, whole and interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+import lamsearch
+from lamsearch.errors import EvaluationError, SettingsError, StudyError
+from lamsearch.study import Study
+
+EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
+RESIDUALS = np.random.default_rng(1).normal(0, 0.05, 40)
+
+
+def scores(lam: float) -> np.ndarray:
+    """Per-image scores with a maximum near 0.6, a large image effect and a small residual."""
+    return -((lam - 0.6) ** 2) + EFFECTS + lam * RESIDUALS
+
+
+def test_search_finds_the_maximum_and_says_how_sure() -> None:
+    result = lamsearch.search(scores, beta=500, budget=10)
+    best = 0.6 + RESIDUALS.mean() / 2
+    assert result.lam == pytest.approx(best, abs=0.03)
+    assert result.lam_interval[0] <= best <= result.lam_interval[1]
+    assert result.effective_beta == pytest.approx(500 / result.lam)
+    assert len(result.evaluations) == 10
+    assert (result.anchor, result.reward, result.storage) == (None, None, None)
+
+
+def test_plain_numbers_and_missing_images() -> None:
+    numbers = lamsearch.search(lambda lam: float(-((lam - 0.3) ** 2)), budget=9)
+    assert numbers.lam == pytest.approx(0.3, abs=0.03)
+    assert numbers.effective_beta is None
+    assert all(e.stderr is None for e in numbers.evaluations)
+
+    def with_missing(lam: float) -> np.ndarray:
+        row = scores(lam)
+        row[int(lam * 10) % 3] = np.nan
+        return row
+
+    result = lamsearch.search(with_missing, beta=500, budget=8)
+    assert [e.missing for e in result.evaluations] == [1] * 8
+    assert result.lam == pytest.approx(0.6, abs=0.06)
+
+
+def test_bounds_beyond_1() -> None:
+    result = lamsearch.search(lambda lam: -((lam - 1.4) ** 2), budget=9, bounds=(0, 2))
+    assert result.lam == pytest.approx(1.4, abs=0.05)
+
+
+def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    whole = lamsearch.search(scores, budget=7, seed=2)
+    calls = []
+
+    def dies(lam: float) -> np.ndarray:
+        calls.append(lam)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return scores(lam)
+
+    with pytest.raises(KeyboardInterrupt):
+        lamsearch.search(dies, budget=7, seed=2, storage=url, study="x")
+    resumed = lamsearch.search(dies, budget=7, seed=2, storage=url, study="x")
+    assert len(calls) == 8
+    assert [e.lam for e in resumed.evaluations] == [e.lam for e in whole.evaluations]
+    assert resumed.lam == whole.lam
+    assert resumed.lam_interval == whole.lam_interval
+    with pytest.raises(StudyError, match="seed was 2, is 3"):
+        lamsearch.search(scores, budget=7, seed=3, storage=url, study="x")
+
+
+def test_unusable_arguments_and_results_are_one_clear_line() -> None:
+    for wrong, message in (
+        ({"budget": 0}, "budget 0 given"),
+        ({"bounds": (1, 0)}, "bounds 1 0 given, expected LO < HI"),
+        ({"acquisition": "pi"}, "acquisition 'pi' given, expected one of auto"),
+        ({"beta": -5}, "beta -5 given"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            lamsearch.search(scores, **wrong)
+    for wrong_scores in (np.zeros((2, 2)), np.array([]), [np.inf]):
+        with pytest.raises(EvaluationError, match="expected one number or a 1-D array"):
+            lamsearch.search(lambda lam, bad=wrong_scores: bad)
+
+
+def run_options(world: Path, tmp_path: Path, **overrides: object) -> dict[str, object]:
+    return {
+        "anchor": "b500",
+        "reward": "pickscore",
+        "budget": 5,
+        "config": world / "lamsearch.toml",
+        "storage": f"sqlite:///{tmp_path}/studies.db",
+        "images": 6,
+        **overrides,
+    }
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_gives_the_same_scores_in_any_batch_size(world: Path, in_tmp: Path) -> None:
+    """And only the batches that are missing are generated again."""
+    rows = {}
+    for size in (1, 4, 64):
+        name = f"batch{size}"
+        lamsearch.run(**run_options(world, in_tmp, study=name, batch_size=size))
+        study = Study(name, f"sqlite:///{in_tmp}/studies.db")
+        rows[size] = {e.lam: e.row for e in study.evaluations()}
+    for size in (1, 4):
+        for lam, row in rows[64].items():
+            np.testing.assert_allclose(rows[size][lam], row, rtol=0, atol=1e-4)
+
+
+def test_summary_names_everything_and_images_are_kept(world: Path, in_tmp: Path) -> None:
+    result = lamsearch.run(**run_options(world, in_tmp))
+    assert (result.anchor, result.reward) == ("b500", "pickscore")
+    assert result.study == "b500-pickscore-seed0"
+    assert [e.images for e in result.evaluations] == [6] * 5
+    assert result.evaluations[0].effective_beta == float("inf")
+    kept = sorted((in_tmp / "lamsearch-studies" / result.study).glob("*.png"))
+    assert len(kept) == 3 * 5
+    again = lamsearch.run(**run_options(world, in_tmp))
+    assert again == result
+
+
+def test_a_resume_under_other_settings_is_refused(world: Path, in_tmp: Path) -> None:
+    lamsearch.run(**run_options(world, in_tmp, budget=1))
+    with pytest.raises(StudyError, match="plan was"):
+        lamsearch.run(**run_options(world, in_tmp, images=7))
+    with pytest.raises(StudyError, match="bounds was"):
+        lamsearch.run(**run_options(world, in_tmp, bounds=(0.0, 2.0)))
+
+
+KILLED = """
+import sys, torch
+torch.set_num_threads(1)
+import lamsearch
+world, folder = sys.argv[1:]
+lamsearch.run("b500", "pickscore", 6, config=world + "/lamsearch.toml", images=8, batch_size=2,
+              storage=f"sqlite:///{folder}/studies.db", study="killed")
+"""
+
+
+def test_sigkill_in_the_middle_changes_nothing(world: Path, in_tmp: Path) -> None:
+    whole = lamsearch.run(
+        **run_options(world, in_tmp, budget=6, images=8, batch_size=2, study="whole")
+    )
+    url = f"sqlite:///{in_tmp}/studies.db"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", KILLED, str(world), str(in_tmp)],
+        cwd=in_tmp,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_scores(url, trials=3, process=process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(Study("killed", url).evaluations()) < 6
+    resumed = lamsearch.run(
+        **run_options(world, in_tmp, budget=6, images=8, batch_size=2, study="killed")
+    )
+    assert [e.lam for e in resumed.evaluations] == [e.lam for e in whole.evaluations]
+    assert [e.value for e in resumed.evaluations] == [e.value for e in whole.evaluations]
+    assert (resumed.lam, resumed.lam_interval) == (whole.lam, whole.lam_interval)
+    rows = [[e.row.tolist() for e in Study(n, url).evaluations()] for n in ("whole", "killed")]
+    assert rows[0] == rows[1]
+
+
+def wait_for_scores(url: str, *, trials: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until some trial of the other process has a batch but is not finished."""
+    while process.poll() is None:
+        if "killed" in optuna.get_all_study_names(url):
+            study = optuna.load_study(study_name="killed", storage=url)
+            if len(study.trials) >= trials and study.trials[-1].user_attrs:
+                return
+        time.sleep(0.01)
+    raise AssertionError("the search ended before it could be killed")

@@ -1,0 +1,161 @@
+"""The study database: nothing scored is lost, no trial is worked on twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from lamsearch.errors import EvaluationError, StudyError
+from lamsearch.sampler import LamSampler
+from lamsearch.storage import Leases, open_storage
+from lamsearch.study import Batch, Study
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/deep/studies.db"
+
+
+def opened(url: str | None, seed: int = 0) -> Study:
+    return Study("s", url, sampler=LamSampler(seed))
+
+
+def test_sqlite_is_opened_safely(url: str, tmp_path: Path) -> None:
+    storage = open_storage(url)
+    with storage.engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "busy_timeout")
+        }
+        assert pragmas == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 60_000}
+        # A transaction that has only read holds the write lock already: BEGIN IMMEDIATE.
+        connection.exec_driver_sql("SELECT 1")
+        other = sqlite3.connect(tmp_path / "deep" / "studies.db", timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+    storage.engine.dispose()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_batches_are_there_as_soon_as_they_are_recorded(url: str, in_memory: bool) -> None:
+    study = opened(None if in_memory else url)
+    evaluation = study.next_evaluation(2)
+    assert evaluation is not None
+    assert evaluation.lam == 0.0
+    study.record(evaluation, Batch([0, 1], [0.5, math.nan], 1.5))
+    study.release(evaluation)
+    again = (study if in_memory else opened(url)).next_evaluation(2)
+    assert again is not None
+    assert (again.number, again.lam, again.seconds) == (0, 0.0, 1.5)
+    assert again.scores[0] == 0.5
+    assert math.isnan(again.scores[1])
+    study.record(again, Batch([3, 2], [1.0, 0.25]))
+    finished = study.finish(again)
+    assert finished.row.tolist()[::2] == [0.5, 0.25]
+    assert finished.state == TrialState.COMPLETE
+    assert [e.number for e in study.evaluations()] == [0]
+
+
+def test_scores_come_back_exactly(url: str) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(1)
+    assert evaluation is not None
+    scores = [1 / 3, 0.1, 2**-40, 1e30]
+    study.record(evaluation, Batch(range(4), scores))
+    assert study.finish(evaluation).row.tolist() == scores
+
+
+def test_a_living_owner_keeps_its_trial_and_a_dead_ones_is_continued(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, hold = context.Event(), context.Event()
+    worker = context.Process(target=work_and_wait, args=(url, ready, hold))
+    worker.start()
+    assert ready.wait(60)
+    study = opened(url)
+    mine = study.next_evaluation(3)
+    assert mine is not None
+    assert mine.number == 1
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    dead = study.next_evaluation(3)
+    assert dead is not None
+    assert (dead.number, dead.lam, dead.scores) == (0, 0.0, {7: 0.25})
+
+
+def work_and_wait(url: str, ready: object, hold: object) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(3)
+    assert evaluation is not None
+    study.record(evaluation, Batch([7], [0.25]))
+    ready.set()
+    hold.wait()
+
+
+def test_an_expired_lease_can_be_taken_and_its_owner_notices(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, other = Leases(open_storage(url)), Leases(open_storage(url))
+    monkeypatch.setattr(slow, "_host", "elsewhere")
+    assert slow.acquire(1)
+    assert slow.acquire(1)
+    assert not other.acquire(1)
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: 4e9)
+        assert other.acquire(1)
+    assert not slow.acquire(1)
+    other.release(1)
+    assert slow.acquire(1)
+
+
+def test_another_manifest_is_refused_with_the_difference(url: str) -> None:
+    opened(url).bind({"seed": 0, "plan": "abc", "bounds": (0.0, 1.0)})
+    opened(url).bind({"seed": 0, "plan": "abc", "bounds": (0.0, 1.0)})
+    with pytest.raises(StudyError, match=r"plan was 'abc', is 'xyz'.*--study") as error:
+        opened(url).bind({"seed": 0, "plan": "xyz", "bounds": (0.0, 1.0)})
+    assert "seed" not in str(error.value)
+
+
+def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(2)
+    assert evaluation is not None
+    study.record(evaluation, Batch([0, 1], [math.nan, math.nan]))
+    with pytest.raises(EvaluationError, match=r"all 2 images at lam = 0 are missing"):
+        study.finish(evaluation)
+    following = study.next_evaluation(2)
+    assert following is not None
+    assert following.number == 1
+    assert following.lam == 1.0
+
+
+def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path) -> None:
+    opened(url)
+    with pytest.raises(StudyError, match=r"no study 'x' in .*: it has s$"):
+        Study("x", url)
+    (tmp_path / "file").write_text("no database at all, but long enough to be read as one")
+    for bad in (f"sqlite:///{tmp_path}/file", "nonsense://x", "sqlite:////proc/no/studies.db"):
+        with pytest.raises(StudyError, match="cannot be opened") as error:
+            opened(bad)
+        assert "\n" not in str(error.value)
+
+
+def test_user_attributes_are_plain_json(url: str, tmp_path: Path) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(1)
+    assert evaluation is not None
+    study.record(evaluation, Batch([2, 3], [0.5, math.nan], 2.0))
+    rows = sqlite3.connect(tmp_path / "deep" / "studies.db").execute(
+        "SELECT key, value_json FROM trial_user_attributes"
+    )
+    stored = {key: json.loads(value) for key, value in rows}
+    assert stored == {"scores:000002": {"image_ids": [2, 3], "scores": [0.5, None], "seconds": 2.0}}

@@ -1,0 +1,94 @@
+"""Who imports whom: the tree reads as the method, and nothing imports upward."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lamsearch
+
+ROOT = Path(__file__).parents[1]
+
+# module → the modules of this project that it may import
+ALLOWED = {
+    "deradiff.gaussian": set(),
+    "deradiff.posterior": {"deradiff.gaussian"},
+    "deradiff.sampling": {"deradiff.gaussian", "deradiff.posterior"},
+    "deradiff.realignment": {"deradiff.gaussian", "deradiff.posterior"},
+    "deradiff.anchor": {"deradiff.gaussian", "deradiff.realignment"},
+    "deradiff.preferences": set(),
+    "deradiff.dpo": {"deradiff.preferences"},
+    "lamsearch.observations": set(),
+    "lamsearch.surrogate": {"lamsearch.observations"},
+    "lamsearch.acquisition": {"lamsearch.surrogate"},
+    "lamsearch.recommendation": {"lamsearch.acquisition", "lamsearch.surrogate"},
+    "lamsearch.storage": {"lamsearch.errors"},
+    "lamsearch.study": {"lamsearch.errors", "lamsearch.storage"},
+}
+ONLY_BRIDGE = "lamsearch.evaluation"
+NO_OPTUNA_NO_DIFFUSERS = ("observations", "surrogate", "acquisition", "recommendation", "prompts")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+MODULES = {
+    module_name(p): imports(p) for d in ("deradiff", "lamsearch") for p in (ROOT / d).rglob("*.py")
+}
+
+
+def of_project(names: set[str]) -> set[str]:
+    return {name for name in names if name.split(".")[0] in ("deradiff", "lamsearch")}
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_imports_are_the_allowed_ones(module: str) -> None:
+    assert of_project(MODULES[module]) <= ALLOWED[module]
+
+
+def test_deradiff_knows_nothing_of_lamsearch() -> None:
+    for module, names in MODULES.items():
+        if module.startswith("deradiff"):
+            assert not [name for name in names if name.startswith("lamsearch")], module
+
+
+def test_lamsearch_touches_diffusion_only_in_the_evaluation() -> None:
+    users = {
+        module
+        for module, names in MODULES.items()
+        if module.startswith("lamsearch") and any(n.split(".")[0] == "deradiff" for n in names)
+    }
+    assert users == {ONLY_BRIDGE}
+
+
+@pytest.mark.parametrize("module", NO_OPTUNA_NO_DIFFUSERS)
+def test_the_mathematics_imports_neither_optuna_nor_diffusers(module: str) -> None:
+    roots = {name.split(".")[0] for name in MODULES[f"lamsearch.{module}"]}
+    assert not roots & {"optuna", "diffusers", "transformers", "deradiff"}
+
+
+def test_there_is_no_import_cycle() -> None:
+    remaining = {m: of_project(n) - {m} for m, n in MODULES.items() if m.count(".")}
+    while remaining:
+        free = [m for m, names in remaining.items() if not names & remaining.keys()]
+        assert free, f"a cycle among {sorted(remaining)}"
+        for module in free:
+            del remaining[module]
+
+
+def test_public_names() -> None:
+    assert lamsearch.__all__ == ["LamSampler", "LamsearchError", "Summary", "run", "search"]
