@@ -27,6 +27,7 @@ class DualEncoder:
         image_processor: PIL images to the model's `pixel_values`.
         batch_size: images or texts in one forward pass.
         prepare: applied to each RGB image before the image processor.
+        clean: applied to each text before the tokenizer.
     """
 
     model: Any
@@ -34,6 +35,7 @@ class DualEncoder:
     image_processor: Any
     batch_size: int = 32
     prepare: Callable[[Image.Image], Image.Image] | None = None
+    clean: Callable[[str], str] | None = None
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def cosine(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
@@ -72,7 +74,7 @@ class DualEncoder:
         """
         longest = self.model.config.text_config.max_position_embeddings
         return self.tokenizer(
-            list(prompts),
+            [self.clean(prompt) for prompt in prompts] if self.clean else list(prompts),
             padding="max_length",
             truncation=True,
             max_length=min(longest, self.tokenizer.model_max_length),

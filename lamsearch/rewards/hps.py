@@ -1,6 +1,7 @@
 """HPS v2: a CLIP ViT-H-14 tuned on human preferences (arXiv 2306.09341)."""
 
-from collections.abc import Sequence
+import html
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,8 @@ class HPSReward:
     """HPS as a cosine, about 0.29 for SDXL.
 
     Unlike CLIP, HPS sees all of a non-square image: it is padded to a square, not cropped.
-    Prompts are tokenised by transformers; open_clip's tokenizer also straightens curly quotes and
-    decodes HTML entities, so a prompt that holds any scores a little differently there.
+    An open_clip checkpoint gets its texts as open_clip would clean them, which needs the extra
+    `hps` (ftfy).
 
     Args:
         model: a transformers folder, an open_clip checkpoint, or a hub id of either.
@@ -58,16 +59,38 @@ class HPSReward:
         processor = processor or processor_of(model)
         tokenizer, image_processor = load_processor(processor)
         file = _checkpoint_file(model, checkpoint)
+        clean = text_cleaner() if file else None
         loaded = load_open_clip(file, processor, device) if file else load_model(model, device)
         check_end_token(loaded, tokenizer)
         side = loaded.config.vision_config.image_size
         self.encoder = DualEncoder(
-            loaded, tokenizer, image_processor, batch_size, lambda image: pad_to_square(image, side)
+            loaded,
+            tokenizer,
+            image_processor,
+            batch_size,
+            prepare=lambda image: pad_to_square(image, side),
+            clean=clean,
         )
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
         """Returns the cosine of each image with its own prompt, (B,) float32."""
         return self.encoder.cosine(images, prompts)
+
+
+def text_cleaner() -> Callable[[str], str]:
+    """Returns open_clip's cleaning of texts: broken Unicode mended, HTML entities decoded.
+
+    Raises:
+        RewardError: ftfy, of the extra `hps`, is not installed.
+    """
+    try:
+        from ftfy import fix_text
+    except ImportError as error:
+        raise RewardError(
+            "an open_clip checkpoint of HPS needs the extra hps: pip install 'lamsearch[hps]'"
+        ) from error
+    # twice, as open_clip does: captions from the web are often escaped twice
+    return lambda text: html.unescape(html.unescape(fix_text(text))).strip()
 
 
 def pad_to_square(image: Image.Image, side: int) -> Image.Image:

@@ -1,6 +1,6 @@
 """CLIP, PickScore and HPS on tiny real models: equal to transformers used directly, and stable."""
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -33,15 +33,6 @@ from tiny_clip import (
 )
 
 PROMPTS = ["a red 7", "a blue three", "", "the digit 3 in blue", "a red 7"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On layers this small, threads wait for each other far longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -310,4 +301,21 @@ def test_a_checkpoint_of_another_architecture_is_refused(architecture: Path, tmp
 def test_a_checkpoint_that_would_run_code_is_refused(architecture: Path, tmp_path: Path):
     torch.save({"state_dict": {"x": Path}}, tmp_path / "x.pt")
     with pytest.raises(RewardError, match="cannot read the checkpoint"):
+        HPSReward(tmp_path / "x.pt", architecture)
+
+
+def test_an_open_clip_checkpoint_gets_cleaned_texts(architecture: Path, tmp_path: Path):
+    torch.save(tiny_open_clip().state_dict(), tmp_path / "x.pt")
+    reward, images = HPSReward(tmp_path / "x.pt", architecture), pictures(2)
+    odd = ["a “red” 7 &amp;amp; more", "schÃ¶n "]
+    plain = ['a "red" 7 & more', "schön"]
+    np.testing.assert_array_equal(reward.score(images, odd), reward.score(images, plain))
+
+
+def test_an_open_clip_checkpoint_without_the_extra_says_so(
+    architecture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    torch.save(tiny_open_clip().state_dict(), tmp_path / "x.pt")
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    with pytest.raises(RewardError, match=r"pip install 'lamsearch\[hps\]'"):
         HPSReward(tmp_path / "x.pt", architecture)

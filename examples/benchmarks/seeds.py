@@ -1,0 +1,118 @@
+"""How far is the answer from the truth? The bundled search with many seeds, one image plan each.
+
+    python examples/benchmarks/seeds.py --seeds 20 --output seeds.json
+
+The truth is the bundled reference curve: J(λ) at 21 λs, 1,000 images each. An answer's regret is
+what J loses at λ* against the curve's maximum, in percent of the curve's range. Seeds that the
+output holds already are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+import lamsearch
+
+CURVE = Path(str(files("lamsearch") / "miniature" / "reference_curve.csv"))
+WORST_SHARE = 5.0
+
+
+def reference_curve(reward: str) -> CubicSpline:
+    """J(λ) through the stored means; their standard errors are far below the curve's range."""
+    with CURVE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return CubicSpline([float(r["lam"]) for r in rows], [float(r[reward]) for r in rows])
+
+
+def regret(curve: CubicSpline, lam: float) -> float:
+    """Loss of J at λ against the maximum, in percent of the curve's range."""
+    values = curve(np.linspace(0, 1, 1001))
+    return float(100 * (values.max() - curve(lam)) / (values.max() - values.min()))
+
+
+def run_seed(seed: int, *, anchor: str, reward: str, budget: int, folder: Path) -> dict[str, Any]:
+    result = lamsearch.run(
+        anchor,
+        reward,
+        budget,
+        seed=seed,
+        storage=f"sqlite:///{folder}/studies.db",
+    )
+    curve = reference_curve(reward)
+    return {
+        "seed": seed,
+        "lam": result.lam,
+        "interval": list(result.lam_interval),
+        "regret": regret(curve, result.lam),
+        "observed_lam": result.best_observed.lam,
+        "observed_regret": regret(curve, result.best_observed.lam),
+        "seconds": result.seconds,
+    }
+
+
+def main(
+    seeds: int = 20,
+    budget: int = 12,
+    output: str = "seeds.json",
+    anchor: str = "beta500",
+    reward: str = "pickscore",
+) -> list[dict[str, Any]]:
+    path = Path(output)
+    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    done = {row["seed"] for row in rows}
+    for seed in range(seeds):
+        if seed not in done:
+            folder = path.absolute().parent
+            rows.append(run_seed(seed, anchor=anchor, reward=reward, budget=budget, folder=folder))
+            save(path, rows, budget)
+    report(rows, reward)
+    return rows
+
+
+def save(path: Path, rows: list[dict[str, Any]], budget: int) -> None:
+    names = ("torch", "diffusers", "transformers", "botorch", "gpytorch", "optuna")
+    path.write_text(
+        json.dumps(
+            {
+                "command": f"python examples/benchmarks/seeds.py --budget {budget}",
+                "versions": {name: version(name) for name in names},
+                "rows": rows,
+            },
+            indent=1,
+        )
+    )
+
+
+def report(rows: list[dict[str, Any]], reward: str) -> None:
+    grid = np.linspace(0, 1, 1001)
+    best = grid[reference_curve(reward)(grid).argmax()]
+    print(f"reference curve: maximum at λ = {best:.3f}")
+    print("| seed | λ* | 95 % interval | regret, % of range | best observed | its regret |")
+    print("|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        low, high = row["interval"]
+        print(
+            f"| {row['seed']} | {row['lam']:.3f} | {low:.3f} to {high:.3f} | {row['regret']:.2f} | "
+            f"{row['observed_lam']:.3f} | {row['observed_regret']:.2f} |"
+        )
+    good = sum(row["regret"] <= WORST_SHARE for row in rows)
+    covered = sum(row["interval"][0] <= best <= row["interval"][1] for row in rows)
+    print(f"{good} of {len(rows)} seeds lose at most {WORST_SHARE:g} % of the range")
+    print(f"{covered} of {len(rows)} intervals contain the curve's maximum")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--budget", type=int, default=12)
+    parser.add_argument("--output", default="seeds.json")
+    main(**vars(parser.parse_args()))
