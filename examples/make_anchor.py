@@ -50,7 +50,9 @@ def main(output: str = "anchor", pairs: int = 32, steps: int = 20) -> Path:
     for lam in (0.0, 0.5, 1.0):
         with anchor.realign(lam):
             generator = torch.Generator().manual_seed(0)
-            image = anchor.pipe("a red seven", generator=generator, num_inference_steps=20).images[0]
+            image = anchor.pipe("a red seven", generator=generator, num_inference_steps=20).images[
+                0
+            ]
         image.save(Path(output) / f"lam-{lam}.png")
     return Path(output)
 

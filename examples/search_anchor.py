@@ -11,7 +11,9 @@ from __future__ import annotations
 import lamsearch
 
 
-def main(anchor: str = "beta500", reward: str = "pickscore", **options: object) -> lamsearch.Summary:
+def main(
+    anchor: str = "beta500", reward: str = "pickscore", **options: object
+) -> lamsearch.Summary:
     result = lamsearch.run(anchor, reward, **{"budget": 12, **options})
     low, high = result.lam_interval
     print(f"λ* = {result.lam:.3f} (95 % interval {low:.3f} to {high:.3f})")

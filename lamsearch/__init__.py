@@ -1,8 +1,27 @@
 """Find the alignment strength β/λ* that your reward likes best, from one aligned model."""
 
-from lamsearch.errors import LamsearchError
-from lamsearch.sampler import LamSampler
-from lamsearch.search import run, search
-from lamsearch.summary import Summary
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lamsearch.errors import LamsearchError
+    from lamsearch.loop import run, search
+    from lamsearch.sampler import LamSampler
+    from lamsearch.summary import Summary
 
 __all__ = ["LamSampler", "LamsearchError", "Summary", "run", "search"]
+
+_HOMES = {
+    "LamSampler": "lamsearch.sampler",
+    "LamsearchError": "lamsearch.errors",
+    "Summary": "lamsearch.summary",
+    "run": "lamsearch.loop",
+    "search": "lamsearch.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch and diffusers take seconds to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lamsearch' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -88,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, messages: Console) -> None:
+    from lamsearch.loop import run
     from lamsearch.report.progress import SearchProgress
-    from lamsearch.search import run
     from lamsearch.settings import find_settings, load_settings
 
     settings = load_settings(find_settings(options.config))
@@ -126,8 +126,8 @@ def _show(options: argparse.Namespace, messages: Console) -> None:
 
 
 def _plot(options: argparse.Namespace, messages: Console) -> None:
+    from lamsearch.loop import GALLERY, gallery_file
     from lamsearch.report.figure import draw
-    from lamsearch.search import GALLERY, gallery_file
 
     summary = _stored(options)
     kept = {
@@ -146,7 +146,7 @@ def _plot(options: argparse.Namespace, messages: Console) -> None:
 
 
 def _stored(options: argparse.Namespace) -> Summary:
-    from lamsearch.search import DEFAULT_STORAGE
+    from lamsearch.loop import DEFAULT_STORAGE
     from lamsearch.study import Study
     from lamsearch.summary import summarize
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,18 @@ def test_there_is_no_import_cycle() -> None:
 
 def test_public_names() -> None:
     assert lamsearch.__all__ == ["LamSampler", "LamsearchError", "Summary", "run", "search"]
+
+
+def test_every_public_name_is_there() -> None:
+    for name in lamsearch.__all__:
+        assert getattr(lamsearch, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        lamsearch.absent  # noqa: B018
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    code = "import sys, lamsearch.cli; print({'torch', 'diffusers', 'botorch'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"

@@ -59,7 +59,9 @@ class SearchClock:
     def finished(self, evaluation: Evaluation) -> None: ...
 
 
-def main(anchor: str = "beta500", reward: str = "pickscore", budget: int = 12, **options: Any) -> float:
+def main(
+    anchor: str = "beta500", reward: str = "pickscore", budget: int = 12, **options: Any
+) -> float:
     stopwatch, clock = Stopwatch(), SearchClock()
     unet = diffusers.UNet2DConditionModel
     forward = unet.forward
