@@ -1,0 +1,74 @@
+"""Every example runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, EXAMPLES / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_search_anchor(capsys: pytest.CaptureFixture[str]) -> None:
+    result = example("search_anchor.py").main(budget=3, images=4)
+    assert f"λ* = {result.lam:.3f}" in capsys.readouterr().out
+    assert len(result.evaluations) == 3
+
+
+def test_search_own_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("search_own_evaluation.py")
+    result = module.main(budget=8)
+    truth = max(range(1001), key=lambda k: module.evaluate(k / 1000).mean()) / 1000
+    assert result.lam == pytest.approx(truth, abs=0.03)
+
+
+def test_make_anchor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = example("make_anchor.py").main(output=str(tmp_path / "anchor"), pairs=4, steps=2)
+    assert "step 2: loss" in capsys.readouterr().out
+    assert len(list(folder.glob("*.png"))) == 3
+
+
+def test_benchmark_of_the_forward_share(capsys: pytest.CaptureFixture[str]) -> None:
+    share = example("benchmarks/forward_share.py").main(budget=2, images=4)
+    assert 0 < share < 1
+    assert "forward passes" in capsys.readouterr().out
+
+
+def test_benchmark_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("benchmarks/seeds.py")
+    rows = module.main(seeds=1, budget=2, output="seeds.json")
+    assert rows[0]["regret"] >= 0
+    assert "of 1 seeds lose at most 5 % of the range" in capsys.readouterr().out
+    assert module.main(seeds=1, budget=2, output="seeds.json") == rows
+
+
+def test_the_miniature_world_can_be_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "miniature"))
+    build = example("miniature/build.py")
+    build.main(["--smoke", "--output", str(tmp_path / "built")])
+    assert (tmp_path / "built" / "world" / "lamsearch.toml").is_file()
+    for name in [n for n, m in sys.modules.items() if _in_miniature(m)]:
+        del sys.modules[name]
+
+
+def _in_miniature(module: ModuleType) -> bool:
+    return str(EXAMPLES / "miniature") in (getattr(module, "__file__", None) or "")
