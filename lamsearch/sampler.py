@@ -11,7 +11,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lamsearch.acquisition import initial_lams, next_lam
+from lamsearch.acquisition import next_lam
+from lamsearch.design import initial_lams
 from lamsearch.observations import observe
 from lamsearch.study import Evaluation
 from lamsearch.surrogate import fit_surrogate

@@ -12,19 +12,13 @@
 
 Outcomes are standardised, so priors are relative to the data and J → a·J + b scales the answer.
 The constant mean has a wide Gaussian prior and is integrated out: that is what the term c² does.
-
-Hyperparameters. Three or four values do not determine ℓ and σ_f, and a maximum-likelihood fit is
-then sure of nonsense. The priors below are fixed; the posterior over a fixed grid is computed by
-quadrature and carried as S equally weighted members, a batch dimension in the manner of BoTorch's
-fully Bayesian models. BoTorch averages acquisitions over such an ensemble with equal weights, so
-the grid's weights become multiplicities: members sit at the quantiles (s + ½)/S of the weights
-laid end to end. No random numbers, no optimiser, no restarts; the same data, the same model.
+The hyperparameters are integrated out too, by S equal members (`lamsearch.hyperparameters`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from botorch.models import SingleTaskGP
@@ -34,35 +28,14 @@ from gpytorch.kernels import ConstantKernel, Kernel, RBFKernel, ScaleKernel
 from gpytorch.means import ZeroMean
 from torch import Tensor
 
+from lamsearch.hyperparameters import Hyperparameters, equal_weight_members, grid, log_prior
 from lamsearch.observations import Observations
 
-MEMBERS = 32
 MEAN_VARIANCE = 100.0
 NOISE_FLOOR = 1e-6
 """Least noise variance, standardised: a thousandth of the values' spread; keeps K invertible."""
 NOISE_CEILING = 1e8
 """Largest noise variance, standardised: such a value tells nothing, and K stays well scaled."""
-
-LENGTHSCALES = torch.logspace(math.log10(0.08), math.log10(2.0), 12, dtype=torch.float64)
-OUTPUTSCALES = torch.logspace(-2, 2, 12, dtype=torch.float64)
-NOISES = torch.logspace(-4, 0, 7, dtype=torch.float64)
-
-PRIORS = {"lengthscale": (0.4, 0.7), "outputscale": (1.5, 1.6), "noise": (0.02, 2.0)}
-"""Log-normal priors: median and standard deviation of the logarithm."""
-
-
-class Hyperparameters(NamedTuple):
-    """One value for each of S members; scales as in the module's table.
-
-    Attributes:
-        lengthscale: (S,) ℓ > 0, in units of the bounds' width.
-        outputscale: (S,) σ_f² > 0, standardised.
-        noise: (S,) σ_n² of the values whose variance is unknown, standardised.
-    """
-
-    lengthscale: Tensor
-    outputscale: Tensor
-    noise: Tensor
 
 
 class Surrogate(SingleTaskGP):
@@ -220,25 +193,10 @@ def fit_surrogate(
     """
     if not (math.isfinite(bounds[0]) and math.isfinite(bounds[1]) and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be finite with low < high, got {bounds}")
-    nodes = _nodes(inferred_noise=bool(observations.variances.isnan().any()))
+    nodes = grid(inferred_noise=bool(observations.variances.isnan().any()))
     log_weights = _log_evidence(observations, nodes, width=bounds[1] - bounds[0])
-    for name, nodes_of_one in nodes._asdict().items():
-        median, spread = PRIORS[name]
-        log_weights = log_weights - ((nodes_of_one / median).log() / spread).square() / 2
-    chosen = _equal_weight_members(log_weights.softmax(dim=0))
-    return Surrogate(observations, Hyperparameters(*(h[chosen] for h in nodes)), bounds=bounds)
-
-
-def _nodes(*, inferred_noise: bool) -> Hyperparameters:
-    # A noise that nothing depends on is put at its prior's median, where it costs nothing.
-    noises = NOISES if inferred_noise else torch.tensor([PRIORS["noise"][0]], dtype=torch.float64)
-    grid = torch.meshgrid(LENGTHSCALES, OUTPUTSCALES, noises, indexing="ij")
-    return Hyperparameters(*(axis.flatten() for axis in grid))
-
-
-def _equal_weight_members(weights: Tensor) -> Tensor:
-    quantiles = (torch.arange(MEMBERS, dtype=torch.float64) + 0.5) / MEMBERS
-    return torch.searchsorted(weights.cumsum(dim=0), quantiles).clamp_max(len(weights) - 1)
+    members = equal_weight_members(nodes, log_weights + log_prior(nodes))
+    return Surrogate(observations, members, bounds=bounds)
 
 
 @torch.no_grad()

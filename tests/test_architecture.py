@@ -23,14 +23,23 @@ ALLOWED = {
     "deradiff.preferences": set(),
     "deradiff.dpo": {"deradiff.preferences"},
     "lamsearch.observations": set(),
-    "lamsearch.surrogate": {"lamsearch.observations"},
+    "lamsearch.hyperparameters": set(),
+    "lamsearch.design": set(),
+    "lamsearch.surrogate": {"lamsearch.hyperparameters", "lamsearch.observations"},
     "lamsearch.acquisition": {"lamsearch.surrogate"},
     "lamsearch.recommendation": {"lamsearch.acquisition", "lamsearch.surrogate"},
     "lamsearch.storage": {"lamsearch.errors"},
     "lamsearch.study": {"lamsearch.errors", "lamsearch.storage"},
 }
 ONLY_BRIDGE = "lamsearch.evaluation"
-NO_OPTUNA_NO_DIFFUSERS = ("observations", "surrogate", "acquisition", "recommendation", "prompts")
+NO_OPTUNA_NO_DIFFUSERS = (
+    "observations",
+    "hyperparameters",
+    "surrogate",
+    "design",
+    "acquisition",
+    "recommendation",
+)
 
 
 def module_name(path: Path) -> str:

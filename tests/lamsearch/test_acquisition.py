@@ -13,7 +13,6 @@ from lamsearch.acquisition import (
     CLEARANCE,
     expected_improvement,
     expected_maximum_gain,
-    initial_lams,
     knowledge_gradient,
     log_expected_improvement,
     maximize_on_line,
@@ -21,6 +20,7 @@ from lamsearch.acquisition import (
     ucb_width,
     upper_confidence_bound,
 )
+from lamsearch.design import initial_lams
 from lamsearch.observations import Observations
 from lamsearch.surrogate import fit_surrogate
 

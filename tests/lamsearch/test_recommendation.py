@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from lamsearch.hyperparameters import LENGTHSCALES, OUTPUTSCALES, PRIORS
 from lamsearch.observations import Observations, observe
 from lamsearch.recommendation import recommend
-from lamsearch.surrogate import LENGTHSCALES, OUTPUTSCALES, PRIORS, fit_surrogate
+from lamsearch.surrogate import fit_surrogate
 
 
 def tensor(*numbers):

@@ -13,15 +13,9 @@ from botorch.acquisition import (
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 
+from lamsearch.hyperparameters import MEMBERS, Hyperparameters
 from lamsearch.observations import Observations
-from lamsearch.surrogate import (
-    MEAN_VARIANCE,
-    MEMBERS,
-    NOISE_FLOOR,
-    Hyperparameters,
-    Surrogate,
-    fit_surrogate,
-)
+from lamsearch.surrogate import MEAN_VARIANCE, NOISE_FLOOR, Surrogate, fit_surrogate
 
 GRID = torch.linspace(0, 1, 23, dtype=torch.float64)
 
