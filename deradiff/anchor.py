@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoModel, DiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import snapshot_download
-from safetensors import safe_open
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from deradiff.gaussian import Lam
 from deradiff.realignment import LamSchedule, Realignment, denoiser_name, realign
@@ -37,7 +39,7 @@ class PipelineOptions:
         vae: Path or hub id of another VAE.
         dtype: Of all weights: "float32", "float16" or "bfloat16".
         variant: Variant of the reference's weight files, such as "fp16".
-        use_safetensors: False lets pickled weights be loaded, which can run any code.
+        use_safetensors: False lets pickled weights be loaded too, which can run any code.
     """
 
     scheduler: str | None = None
@@ -115,7 +117,7 @@ def load_anchor(
 def fingerprint(modules: Sequence[nn.Module]) -> str:
     """Return a digest of names, shapes, types and evenly spaced values of the modules' weights.
 
-    At most 64 values of each tensor are read, so it costs little even for large models on a GPU;
+    At most 127 values of each tensor are read, so it costs little even for large models on a GPU;
     any training or conversion changes it.
     """
     digest = hashlib.sha256()
@@ -129,15 +131,13 @@ def fingerprint(modules: Sequence[nn.Module]) -> str:
 
 
 def _load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline:
-    dtype = getattr(torch, options.dtype)
-    extra = {"variant": options.variant} if options.variant else {}
-    if options.vae:
-        extra["vae"] = AutoencoderKL.from_pretrained(
-            options.vae, dtype=dtype, use_safetensors=options.use_safetensors
-        )
+    dtype, safe = getattr(torch, options.dtype), _only_safe(options)
+    extra: dict[str, Any] = {"variant": options.variant} if options.variant else {}
     try:
+        if options.vae:
+            extra["vae"] = AutoModel.from_pretrained(options.vae, dtype=dtype, use_safetensors=safe)
         pipe = DiffusionPipeline.from_pretrained(
-            reference, dtype=dtype, use_safetensors=options.use_safetensors, **extra
+            reference, dtype=dtype, use_safetensors=safe, **extra
         )
     except (OSError, ValueError) as error:
         raise AnchorError(
@@ -145,6 +145,7 @@ def _load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipelin
         ) from error
     if options.scheduler or options.scheduler_config:
         scheduler = getattr(diffusers, options.scheduler or type(pipe.scheduler).__name__)
+        _require_known_config(scheduler, options.scheduler_config)
         pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **options.scheduler_config)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -164,18 +165,18 @@ def _load_aligned(
         )
     try:
         if path.is_file():
-            return _load_file(pipe, reference, path)
+            return _load_file(pipe, reference, path, options)
         folder = path if path.is_dir() else Path(_hub_structure(aligned))
         if (folder / name / "config.json").is_file():
             place = {"subfolder": name}
         elif (folder / "config.json").is_file():
             place = {}
         else:
-            return _load_lora(pipe, aligned)
+            return _load_lora(pipe, aligned, options)
         denoiser = type(reference).from_pretrained(
-            aligned, dtype=reference.dtype, use_safetensors=options.use_safetensors, **place
+            aligned, dtype=reference.dtype, use_safetensors=_only_safe(options), **place
         )
-    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, SingleFileComponentError) as error:
         raise AnchorError(f"aligned {aligned}: cannot be loaded: {_first_line(error)}") from error
     return _freeze(denoiser, reference)
 
@@ -185,23 +186,42 @@ def _hub_structure(repository: str) -> str:
     return snapshot_download(repository, allow_patterns=["*.json"])
 
 
-def _load_file(pipe: DiffusionPipeline, reference: Any, path: Path) -> nn.Module | str:
-    with safe_open(path, framework="pt") as weights:
-        keys = set(weights.keys())
-        if any("lora" in key for key in keys):
-            return _load_lora(pipe, str(path))
-        if keys == set(reference.state_dict()):
-            denoiser = type(reference).from_config(reference.config)
-            denoiser.load_state_dict({key: weights.get_tensor(key) for key in keys})
-            return _freeze(denoiser.to(reference.dtype), reference)
+def _only_safe(options: PipelineOptions) -> bool | None:
+    # diffusers' False refuses safetensors; None prefers them and takes pickles where there are none
+    return True if options.use_safetensors else None
+
+
+def _require_known_config(scheduler: Any, config: Mapping[str, Any]) -> None:
+    """Raise for a setting that diffusers would silently ignore."""
+    known = [name for name in inspect.signature(scheduler.__init__).parameters if name != "self"]
+    for key in config:
+        if key not in known:
+            raise AnchorError(
+                f"scheduler_config {key!r} given, but {scheduler.__name__} takes {', '.join(known)}"
+            )
+
+
+def _load_file(
+    pipe: DiffusionPipeline, reference: Any, path: Path, options: PipelineOptions
+) -> nn.Module | str:
+    pickled = path.suffix in _PICKLES
+    weights = (
+        torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    )
+    if any("lora" in key for key in weights):
+        return _load_lora(pipe, str(path), options)
+    if weights.keys() == reference.state_dict().keys():
+        denoiser = type(reference).from_config(reference.config)
+        denoiser.load_state_dict(weights)
+        return _freeze(denoiser.to(reference.dtype), reference)
     denoiser = type(reference).from_single_file(
         str(path), config=reference.config._name_or_path, dtype=reference.dtype
     )
     return _freeze(denoiser, reference)
 
 
-def _load_lora(pipe: DiffusionPipeline, source: str) -> str:
-    pipe.load_lora_weights(source, adapter_name=_ADAPTER)
+def _load_lora(pipe: DiffusionPipeline, source: str, options: PipelineOptions) -> str:
+    pipe.load_lora_weights(source, adapter_name=_ADAPTER, use_safetensors=_only_safe(options))
     others = [c for c, names in pipe.get_list_adapters().items() if c != denoiser_name(pipe)]
     if others:
         raise ValueError(
@@ -217,25 +237,33 @@ def _freeze(denoiser: nn.Module, reference: Any) -> nn.Module:
 
 def _require_effect(anchor: Anchor, source: str) -> None:
     """Raise unless one denoising step differs between reference and aligned."""
-    outputs = []
-    try:
-        for lam in (0.0, 1.0):
-            with anchor.realign(lam):
-                generator = torch.Generator().manual_seed(0)
-                latents = anchor.pipe(
-                    "a photo", num_inference_steps=1, generator=generator, output_type="latent"
-                )
-                outputs.append(latents[0])
-    except (RuntimeError, TypeError) as error:
+    # Twice the reference: some kernels on a GPU do not repeat themselves exactly.
+    first, again, aligned = (_one_step(anchor, lam, source) for lam in (0.0, 0.0, 1.0))
+    if not bool(aligned.isfinite().all()):
         raise AnchorError(
-            f"aligned {source}: its forward pass fails ({_first_line(error)}): it does not fit "
-            "the reference's architecture"
-        ) from error
-    if torch.equal(outputs[0], outputs[1]):
+            f"aligned {source}: its output is not finite: check its weights, or use another dtype"
+        )
+    if (aligned - first).abs().max() <= (again - first).abs().max():
         raise AnchorError(
             f"aligned {source}: gives exactly the reference's output, so it changes nothing: check "
             "that it is not the reference itself, nor a LoRA of another architecture"
         )
+
+
+def _one_step(anchor: Anchor, lam: float, source: str) -> Tensor:
+    with anchor.realign(lam):
+        generator = torch.Generator().manual_seed(0)
+        try:
+            output = anchor.pipe(
+                "a photo", num_inference_steps=1, generator=generator, output_type="latent"
+            )
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            raise AnchorError(
+                f"aligned {source}: its forward pass fails ({_first_line(error)}): it does not fit "
+                "the reference's architecture"
+            ) from error
+    latents: Tensor = output[0]
+    return latents.float()
 
 
 def _first_line(error: Exception) -> str:

@@ -27,6 +27,8 @@ from torch.nn import functional
 
 from deradiff.preferences import NoisedPairSource, PreferencePair
 
+_CHECKPOINT, _RECORD = "checkpoint", "diffusion_dpo.json"
+
 PRESETS: dict[str, dict[str, Any]] = {
     "sdxl": {"accumulation": 128, "steps": 30_000, "warmup": 200},
     "sd15": {"accumulation": 64, "steps": 2_000, "warmup": 500},
@@ -122,7 +124,8 @@ def train(
     """Align a copy of the pipeline's unet and save it as an anchor; the pipeline stays as it was.
 
     Every draw depends on the seed and the step alone, so a training that was killed and is started
-    again with the same arguments continues from its last checkpoint to the same weights.
+    again with the same arguments continues from its last checkpoint to the same weights; one that
+    is finished is not repeated.
 
     Args:
         pipe: A Stable Diffusion 1.x, 2.x or SDXL pipeline in float32.
@@ -136,13 +139,15 @@ def train(
 
     Raises:
         TypeError: If the pipeline's denoiser is not a unet that predicts noise or velocity.
-        ValueError: If `pairs` is empty, or `output` holds a checkpoint of other settings.
+        ValueError: If `pairs` is empty, or `output` holds a training with other settings or pairs.
     """
     if getattr(pipe, "unet", None) is None:
         raise TypeError(f"{type(pipe).__name__} has no unet: Diffusion-DPO here trains unets only")
     if len(pairs) == 0:
         raise ValueError("no preference pairs given")
     output = Path(output)
+    if _recorded(output / _RECORD, _record(settings, pairs)):
+        return output
     trainer = _Trainer(pipe, pairs, settings)
     for step in range(trainer.restore(output), settings.steps):
         report = trainer.step(step)
@@ -151,7 +156,8 @@ def train(
         if report.step % settings.checkpoint_every == 0:
             trainer.checkpoint(output, report.step)
     trainer.save(output)
-    shutil.rmtree(_checkpoint(output), ignore_errors=True)
+    (output / _RECORD).write_text(_record(settings, pairs))
+    shutil.rmtree(output / _CHECKPOINT, ignore_errors=True)
     return output
 
 
@@ -162,6 +168,7 @@ class _Trainer:
         self, pipe: DiffusionPipeline, pairs: Sequence[PreferencePair], settings: DPOSettings
     ) -> None:
         self._pipe, self._settings = pipe, settings
+        self._told = _record(settings, pairs)
         self._source = NoisedPairSource(
             pipe,
             pairs,
@@ -210,11 +217,11 @@ class _Trainer:
 
     def checkpoint(self, output: Path, step: int) -> None:
         """Write the state after `step` steps; a kill in between leaves the last one whole."""
-        folder = _checkpoint(output)
+        folder = output / _CHECKPOINT
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / _RECORD).write_text(self._told)
         state = {
             "step": step,
-            "settings": json.dumps(dataclasses.asdict(self._settings)),
             "weights": self._weights,
             "optimizer": self._optimizer.state_dict(),
         }
@@ -223,15 +230,12 @@ class _Trainer:
 
     def restore(self, output: Path) -> int:
         """Load the last checkpoint, if there is one, and return the steps it has done."""
-        path = _checkpoint(output) / "state.pt"
-        if not path.exists():
+        folder = output / _CHECKPOINT
+        if not _recorded(folder / _RECORD, self._told) or not (folder / "state.pt").exists():
             return 0
-        state = torch.load(path, weights_only=True, map_location=self._denoiser.device)
-        if state["settings"] != json.dumps(dataclasses.asdict(self._settings)):
-            raise ValueError(
-                f"{path} was written with other settings ({state['settings']}): use these again, "
-                "or another output folder"
-            )
+        state = torch.load(
+            folder / "state.pt", weights_only=True, map_location=self._denoiser.device
+        )
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(state["weights"][name])
@@ -261,5 +265,18 @@ class _Trainer:
             )
 
 
-def _checkpoint(output: Path) -> Path:
-    return output / "checkpoint"
+def _record(settings: DPOSettings, pairs: Sequence[PreferencePair]) -> str:
+    """Return what a training depends on, as a line of JSON."""
+    return json.dumps({**dataclasses.asdict(settings), "pairs": len(pairs)}, sort_keys=True)
+
+
+def _recorded(path: Path, record: str) -> bool:
+    """Tell whether a training left this record; raise ValueError if it left another."""
+    if not path.exists():
+        return False
+    if path.read_text() != record:
+        raise ValueError(
+            f"{path.parent} was written with other settings ({path.read_text()}): use these "
+            "again, or another output folder"
+        )
+    return True

@@ -62,7 +62,7 @@ def mixture_weights(lam: Lam | Sequence[Lam], models: int) -> tuple[Lam, ...]:
     Raises:
         ValueError: If the number of weights is not K, or a weight is not finite.
     """
-    lams = [lam] if isinstance(lam, float | int | Tensor) else list(lam)
+    lams = [_plain(weight) for weight in as_list(lam)]
     if len(lams) != models:
         raise ValueError(f"{len(lams)} lam given for {models} aligned model(s): give one for each")
     for weight in lams:
@@ -75,7 +75,20 @@ def mixture_weights(lam: Lam | Sequence[Lam], models: int) -> tuple[Lam, ...]:
         )
         if not finite:
             raise ValueError(f"lam = {weight} is not finite: give real numbers, normally in [0, 1]")
-    return (1 - sum(lams[1:], start=lams[0]), *lams)
+    return (_plain(1 - sum(lams[1:], start=lams[0])), *lams)
+
+
+def as_list(lam: Lam | Sequence[Lam]) -> list[Lam]:
+    """Return the weights of K aligned models as a list, one weight as a list of one."""
+    return list(lam) if isinstance(lam, Sequence) else [lam]
+
+
+def _plain(weight: Lam) -> Lam:
+    """Make numbers of 0-d tensors, and 0 of what only rounding keeps from it (1 − .1 − .2 − .7)."""
+    if isinstance(weight, Tensor) and weight.ndim:
+        return weight
+    number = float(weight)
+    return 0.0 if abs(number) < 1e-12 else number
 
 
 def geometric_mixture(
@@ -140,7 +153,9 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> Tensor:
     degenerate = (p_variance == 0) & (q_variance == 0)
     ratio = torch.where(degenerate, 1.0, p_variance / q_variance)
     distance = torch.where(difference == 0, 0.0, difference / q_variance)
-    return (0.5 * (ratio - 1 - ratio.log() + distance)).flatten(1).sum(1)
+    # Where one of the two is a point mass the ratio is 0 or infinite, and so is the divergence.
+    width = torch.where(ratio.isinf(), math.inf, ratio - 1 - ratio.log())
+    return (0.5 * (width + distance)).flatten(1).sum(1)
 
 
 def _per_element(weight: Lam, mean: Tensor) -> Tensor:

@@ -86,8 +86,13 @@ class NoisedPairSource:
             self._schedule.add_noise(latents, noise, timesteps),
             timesteps,
             target,
-            encode_prompts(self._pipe, [self._pairs[i].prompt for i in indices] * 2),
+            self._condition(indices),
         )
+
+    def _condition(self, indices: Sequence[int]) -> dict[str, Any]:
+        pairs = [self._pairs[i] for i in indices]
+        sizes = [pair.preferred.size for pair in pairs] + [pair.rejected.size for pair in pairs]
+        return encode_prompts(self._pipe, [pair.prompt for pair in pairs] * 2, sizes=sizes)
 
     def _indices(self, number: int) -> list[int]:
         """Return the pairs of a micro-batch: seeded permutations, one epoch after another."""
@@ -108,17 +113,30 @@ class NoisedPairSource:
         return latents
 
 
-def encode_prompts(pipe: DiffusionPipeline, prompts: Sequence[str]) -> dict[str, Any]:
-    """Return the unet's conditioning for `prompts`, for Stable Diffusion 1.x, 2.x and SDXL."""
+def encode_prompts(
+    pipe: DiffusionPipeline,
+    prompts: Sequence[str],
+    *,
+    sizes: Sequence[tuple[int, int]] | None = None,
+) -> dict[str, Any]:
+    """Return the unet's conditioning, for Stable Diffusion 1.x, 2.x and SDXL.
+
+    Args:
+        pipe: The pipeline.
+        prompts: B texts.
+        sizes: (width, height) of the B images in pixels, which SDXL is told; by default the
+            pipeline's own size.
+    """
     if getattr(pipe, "text_encoder_2", None) is None:
         embeds, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, False)
         return {"encoder_hidden_states": embeds}
     embeds, _, pooled, _ = pipe.encode_prompt(
         list(prompts), device=pipe.device, do_classifier_free_guidance=False
     )
-    size = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=pipe.device)
-    added = {"text_embeds": pooled, "time_ids": time_ids.repeat(len(prompts), 1).to(embeds.dtype)}
+    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    told = [[h, w, 0, 0, h, w] for w, h in sizes or [(side, side)] * len(prompts)]
+    time_ids = torch.tensor(told, device=pipe.device, dtype=embeds.dtype)
+    added = {"text_embeds": pooled, "time_ids": time_ids}
     return {"encoder_hidden_states": embeds, "added_cond_kwargs": added}
 
 

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+import torch
 from diffusers import DiffusionPipeline
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ LamSchedule = Callable[[float], "Lam | Sequence[Lam]"]
 """A function of the timestep that the denoiser is given, as a float, returning the weights."""
 
 _HOOK = "deradiff.realignment"
+# Pipelines whose guidance rescales the prediction by its norm.
+_RENORMALISING = ("QwenImage", "Lumina2", "NucleusMoE")
 
 
 class InexactMixtureError(ValueError):
@@ -46,9 +49,11 @@ def realign(
     """Make `pipe` sample from p[β/λ], the mixture of its own denoiser and `aligned`.
 
     Args:
-        pipe: Any diffusers pipeline with a `unet` or `transformer`; it holds the reference.
-        aligned: The aligned denoiser of the same architecture, on the same device; or the name of
-            a LoRA adapter loaded in the pipeline; or several of these (appendix A.4).
+        pipe: A diffusers pipeline with a `unet` or `transformer` and affine guidance; it holds the
+            reference.
+        aligned: The aligned denoiser of the same architecture, moved to where the pipeline runs
+            if it is elsewhere; or the name of a LoRA adapter loaded in the pipeline, which then
+            runs alone; or several of these (appendix A.4).
         lam: λ: 0 is the reference, 1 the aligned model. A number; a tensor of shape (B,), one
             weight per image of a call; a function of the timestep that the denoiser receives; with
             several aligned models, a sequence of such weights, one for each.
@@ -58,8 +63,9 @@ def realign(
 
     Raises:
         InexactMixtureError: If the pipeline's scheduler clips or thresholds its prediction or
-            takes a learned variance; `deradiff.realigned_steps` samples exactly there. Raised
-            during a call for a `guidance_rescale` other than 0.
+            takes a learned variance (`deradiff.realigned_steps` samples exactly there), or if the
+            pipeline renormalises its guidance. Raised during a call for a `guidance_rescale`
+            other than 0.
         TypeError: If the pipeline has no denoiser.
         ValueError: If the pipeline is realigned already, the adapter is not loaded, or `lam` does
             not fit.
@@ -85,16 +91,22 @@ class Realignment:
         several = [aligned] if isinstance(aligned, nn.Module | str) else list(aligned)
         registry = getattr(self._reference, "_diffusers_hook", None)
         if registry is not None and registry.get_hook(_HOOK) is not None:
-            raise ValueError("the pipeline is realigned already: remove() that realignment first")
+            raise ValueError(
+                "the pipeline is realigned already: remove() that realignment first, and any hook "
+                "that was put on the denoiser after it"
+            )
         _require_affine_scheduler(pipe)
+        _require_affine_guidance(pipe)
         self._models = len(several)
         self.lam = lam
 
         self._adapters = _Adapters(self._reference, [a for a in several if isinstance(a, str)])
         self._had_registry = registry is not None
         self._had_forward = "forward" in vars(self._reference)
+        self._hook = _MixtureHook(self, several)
         registry = HookRegistry.check_if_exists_or_initialize(self._reference)
-        registry.register_hook(_MixtureHook(self, several), _HOOK)
+        registry.register_hook(self._hook, _HOOK)
+        self._forward = self._reference.forward
 
     @property
     def lam(self) -> Lam | Sequence[Lam] | LamSchedule:
@@ -107,23 +119,31 @@ class Realignment:
             mixture_weights(lam, self._models)
         self._lam = lam
 
-    def weights(self, timestep: float) -> tuple[Lam, ...]:
+    def weights(self, timestep: Tensor | float) -> tuple[Lam, ...]:
         """Return (1 − Σλ_i, λ_1, ...) at a timestep of the denoiser."""
-        scheduled = callable(self._lam) and not isinstance(self._lam, Tensor)
-        lam = self._lam(timestep) if scheduled else self._lam  # type: ignore[operator]
-        return mixture_weights(lam, self._models)  # type: ignore[arg-type]
+        lam = self._lam
+        if callable(lam) and not isinstance(lam, Tensor):
+            # Read only here: on a GPU it waits for everything before it.
+            first = timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep
+            lam = lam(float(first))
+        return mixture_weights(lam, self._models)
 
     def remove(self) -> None:
         """Detach from the pipeline and leave it exactly as it was. Harmless when repeated."""
         registry = getattr(self._reference, "_diffusers_hook", None)
-        if registry is None or registry.get_hook(_HOOK) is None:
+        if registry is None or registry.get_hook(_HOOK) is not self._hook:
+            return
+        if self._hook.active:
+            self._adapters.restore()
+        # Whoever wrapped our forward later (accelerate's offloading does) goes on calling it.
+        self._hook.active = False
+        if vars(self._reference).get("forward") is not self._forward:
             return
         registry.remove_hook(_HOOK, recurse=False)
-        if not self._had_forward:
+        if not self._had_forward and not registry.hooks:
             del self._reference.forward
-        if not self._had_registry:
+        if not self._had_registry and not registry.hooks:
             del self._reference._diffusers_hook
-        self._adapters.restore()
 
     def __enter__(self) -> Self:
         return self
@@ -137,11 +157,14 @@ class _MixtureHook(ModelHook):  # type: ignore[misc]
 
     def __init__(self, realignment: Realignment, aligned: Sequence[nn.Module | str]) -> None:
         super().__init__()
+        self.active = True
         self._realignment = realignment
         self._aligned = aligned
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        weights = self._realignment.weights(_timestep(args, kwargs))
+        if not self.active:
+            return self.fn_ref.original_forward(*args, **kwargs)
+        weights = self._realignment.weights(kwargs["timestep"] if "timestep" in kwargs else args[1])
         models = [None, *self._aligned]
         # A weight of exactly 0 costs no forward pass.
         active = [
@@ -149,14 +172,20 @@ class _MixtureHook(ModelHook):  # type: ignore[misc]
         ]
         if len(active) > 1:
             _require_affine_scheduler(self._realignment.pipe)
-            _require_no_rescale(self._realignment.pipe)
-        outputs = [self._run(model, args, kwargs) for _, model in active]
+            _require_affine_guidance(self._realignment.pipe)
+        device = next(x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        outputs = [self._run(model, device, args, kwargs) for _, model in active]
         if len(active) == 1 and not isinstance(active[0][0], Tensor) and active[0][0] == 1:
             return outputs[0]
         return _mix([w for w, _ in active], outputs)
 
-    def _run(self, model: nn.Module | str | None, args: Any, kwargs: Any) -> Any:
+    def _run(
+        self, model: nn.Module | str | None, device: torch.device, args: Any, kwargs: Any
+    ) -> Any:
         if isinstance(model, nn.Module):
+            # The pipeline's own offloading does not know the aligned model.
+            if next(model.parameters()).device != device:
+                model.to(device)
             return model(*args, **kwargs)
         self._realignment._adapters.select(model)
         return self.fn_ref.original_forward(*args, **kwargs)
@@ -168,6 +197,7 @@ class _Adapters:
     def __init__(self, denoiser: nn.Module, names: Sequence[str]) -> None:
         if not names:
             self._layers: list[tuple[Any, list[str], bool]] = []
+            self._trainable: list[tuple[nn.Parameter, bool]] = []
             return
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -182,6 +212,8 @@ class _Adapters:
             for layer in denoiser.modules()
             if isinstance(layer, BaseTunerLayer)
         ]
+        # peft makes the weights of an adapter trainable whenever it switches it on.
+        self._trainable = [(weight, weight.requires_grad) for weight in denoiser.parameters()]
 
     def select(self, name: str | None) -> None:
         """Run with adapter `name`, or with the base weights alone."""
@@ -195,6 +227,8 @@ class _Adapters:
         for layer, active, disabled in self._layers:
             layer.set_adapter(active)
             layer.enable_adapters(not disabled)
+        for weight, trainable in self._trainable:
+            weight.requires_grad_(trainable)
 
 
 def _mix(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
@@ -224,11 +258,6 @@ def _per_image(weight: Lam, sample: Tensor) -> Lam:
     return weight.to(sample.device).repeat(copies).reshape(-1, *[1] * (sample.ndim - 1))
 
 
-def _timestep(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-    timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
-    return float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
-
-
 def _require_affine_scheduler(pipe: DiffusionPipeline) -> None:
     config = pipe.scheduler.config
     reasons = [key for key in ("clip_sample", "thresholding") if config.get(key)]
@@ -242,7 +271,13 @@ def _require_affine_scheduler(pipe: DiffusionPipeline) -> None:
         )
 
 
-def _require_no_rescale(pipe: DiffusionPipeline) -> None:
+def _require_affine_guidance(pipe: DiffusionPipeline) -> None:
+    name = type(pipe).__name__
+    if name.startswith(_RENORMALISING):
+        raise InexactMixtureError(
+            f"{name} renormalises the guided prediction, so mixing outputs is not exact: sample "
+            "with deradiff.realigned_steps"
+        )
     rescale = getattr(pipe, "_guidance_rescale", 0.0)
     if rescale:
         raise InexactMixtureError(

@@ -15,7 +15,7 @@ from diffusers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from deradiff.gaussian import Gaussian, Lam, geometric_mixture, kl_divergence
+from deradiff.gaussian import Gaussian, Lam, as_list, geometric_mixture, kl_divergence
 from deradiff.posterior import reverse_step, scale_model_input
 
 Denoiser = Callable[..., Any]
@@ -109,7 +109,7 @@ def realigned_steps(
             )
             for model in (reference, *aligned)
         ]
-        mixture = geometric_mixture(posteriors[0], posteriors[1:], _as_list(lam))
+        mixture = geometric_mixture(posteriors[0], posteriors[1:], as_list(lam))
         prev_sample = mixture.mean
         if bool((mixture.variance > 0).any()):
             noise = randn_tensor(
@@ -130,7 +130,3 @@ def _guided(model: Denoiser, sample: Tensor, timestep: Tensor, guidance: Guidanc
     mean, variance = conditional[:, :channels], conditional[:, channels:]
     null = unconditional[:, :channels]
     return torch.cat([null + guidance.scale * (mean - null), variance], dim=1)
-
-
-def _as_list(lam: Lam | Sequence[Lam]) -> list[Lam]:
-    return [lam] if isinstance(lam, float | int | Tensor) else list(lam)

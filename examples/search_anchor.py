@@ -20,7 +20,7 @@ def main(
     print(f"β/λ* = {result.effective_beta:.4g}")
     print(f"mean {reward} = {result.value:.4f} ± {result.value_stderr:.4f}")
     for evaluation in result.evaluations:
-        print(f"  λ {evaluation.lam:.3f}  {evaluation.value:.4f} ± {evaluation.stderr:.4f}")
+        print(f"  λ {evaluation.lam:.3f}  {evaluation.value:.4f}  stderr {evaluation.stderr}")
     return result
 
 

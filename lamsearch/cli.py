@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import shlex
 import sys
@@ -22,6 +23,9 @@ _DONE, _FAILED, _USAGE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 2 wrong usage, 1 anything else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that does not know λ
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     messages = Console(stderr=True, highlight=False)
@@ -117,8 +121,9 @@ def _run(options: argparse.Namespace, messages: Console) -> None:
             progress=progress,
         )
     _print(summary, as_json=options.json)
-    where = f" --storage {options.storage}" if options.storage else ""
-    _say(messages, f"plot it: lamsearch plot {summary.study}{where} -o {summary.study}.png")
+    where = ["--storage", options.storage] if options.storage else []
+    plot = ["lamsearch", "plot", summary.study, *where, "-o", "curve.png"]
+    _say(messages, f"plot it: {shlex.join(plot)}")
 
 
 def _show(options: argparse.Namespace, messages: Console) -> None:
@@ -126,21 +131,18 @@ def _show(options: argparse.Namespace, messages: Console) -> None:
 
 
 def _plot(options: argparse.Namespace, messages: Console) -> None:
-    from lamsearch.loop import GALLERY, gallery_file
-    from lamsearch.report.figure import draw
+    from lamsearch.gallery import Gallery
+    from lamsearch.loop import DEFAULT_STORAGE
+    from lamsearch.report.figure import FORMATS, draw
 
+    if options.output.suffix.lower() not in FORMATS:
+        raise SettingsError(f"cannot write {options.output}: expected one of {', '.join(FORMATS)}")
     summary = _stored(options)
-    kept = {
-        evaluation.lam: [
-            file
-            for image_id in range(GALLERY)
-            if (file := gallery_file(summary.study, evaluation.lam, image_id)).is_file()
-        ]
-        for evaluation in summary.evaluations
-    }
+    gallery = Gallery(options.study, options.storage or DEFAULT_STORAGE)
+    kept = {evaluation.lam: gallery.at(evaluation.lam) for evaluation in summary.evaluations}
     try:
-        draw(summary, {lam: files for lam, files in kept.items() if files}, options.output)
-    except (OSError, ValueError) as error:
+        draw(summary, {lam: files for lam, files in kept.items() if any(files)}, options.output)
+    except OSError as error:
         raise SettingsError(f"cannot write {options.output}: {error}") from error
     _say(messages, f"wrote {options.output}")
 
@@ -159,7 +161,7 @@ def _print(summary: Summary, *, as_json: bool) -> None:
         return
     from lamsearch.report.table import summary_table
 
-    Console(highlight=False).print(summary_table(summary))
+    Console(highlight=False, markup=False).print(summary_table(summary))
 
 
 def _one_line(error: Exception) -> str:
@@ -175,8 +177,10 @@ def _say(messages: Console, text: str) -> None:
 def _quiet_libraries() -> None:
     """Silence what would draw over the progress bar."""
     import diffusers
+    import optuna
     import transformers
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     library: Any
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from PIL.Image import Image
 
 from lamsearch.acquisition import ACQUISITIONS
 from lamsearch.errors import EvaluationError, SettingsError
-from lamsearch.evaluation import ImageEvaluation, load_anchor
+from lamsearch.evaluation import ImageEvaluation, load_anchor, reward_manifest
+from lamsearch.gallery import Gallery
 from lamsearch.prompts import image_plan, read_prompts
 from lamsearch.rewards import load_reward
 from lamsearch.sampler import LamSampler
@@ -23,13 +22,8 @@ from lamsearch.settings import Settings, find_settings, load_settings
 from lamsearch.study import Batch, Evaluation, Study
 from lamsearch.summary import Summary, summarize
 
-STUDIES = Path("lamsearch-studies")
-"""Where studies and their pictures go unless told otherwise, in the working directory."""
-
-DEFAULT_STORAGE = f"sqlite:///{STUDIES}/studies.db"
-
-GALLERY = 3
-"""Images of the plan that are kept at every λ, to be looked at."""
+DEFAULT_STORAGE = "sqlite:///lamsearch-studies/studies.db"
+"""In the working directory."""
 
 
 class Evaluate(Protocol):
@@ -172,29 +166,28 @@ def run(
     anchor_settings, reward_settings = settings.anchor(anchor), settings.reward(reward)
     plan = image_plan(read_prompts(_prompt_file(prompts, settings)), images, seed)
     device = device or default_device()
-    name = study or default_study(anchor, reward, seed)
-    opened = Study(
-        name, storage or DEFAULT_STORAGE, sampler=LamSampler(seed, acquisition), bounds=bounds
-    )
+    name, storage = study or f"{anchor}-{reward}-seed{seed}", storage or DEFAULT_STORAGE
+    opened = Study(name, storage, sampler=LamSampler(seed, acquisition), bounds=bounds)
+    loaded_reward = load_reward(reward_settings, device)
     with ImageEvaluation(
         load_anchor(anchor_settings, device),
         plan,
-        load_reward(reward_settings, device),
+        loaded_reward,
         sampling=anchor_settings.sampling,
         batch_size=batch_size,
-        on_images=partial(_keep, name),
+        on_images=Gallery(name, storage).keep,
     ) as evaluation:
-        search_settings = _search_manifest(anchor_settings.beta, bounds, seed, acquisition)
         opened.bind(
-            {"anchor": anchor, "reward": reward, **search_settings, **evaluation.manifest()}
+            {
+                "anchor": anchor,
+                "reward": reward,
+                **_search_manifest(anchor_settings.beta, bounds, seed, acquisition),
+                **evaluation.manifest(),
+                **reward_manifest(reward_settings, loaded_reward),
+            }
         )
         search_loop(opened, evaluation, budget, progress=progress)
     return summarize(opened)
-
-
-def default_study(anchor: str, reward: str, seed: int) -> str:
-    """Return the name of a study that was given none."""
-    return f"{anchor}-{reward}-seed{seed}"
 
 
 def default_device() -> str:
@@ -202,25 +195,6 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def gallery_folder(study: str) -> Path:
-    """Return the folder of the images that `run` keeps of a study."""
-    return STUDIES / study
-
-
-def gallery_file(study: str, lam: float, image_id: int) -> Path:
-    """Return the file of one image that `run` keeps."""
-    return gallery_folder(study) / f"lam-{lam:.6f}-image-{image_id}.png"
-
-
-def _keep(study: str, lam: float, image_ids: Sequence[int], images: Sequence[Image | None]) -> None:
-    """Save the first images of the plan, the same at every λ."""
-    for image_id, image in zip(image_ids, images, strict=True):
-        if image_id < GALLERY and image is not None:
-            file = gallery_file(study, lam, image_id)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            image.save(file)
 
 
 class _FunctionEvaluation:

@@ -1,7 +1,7 @@
 """Prompt files → the image plan: which prompt and which seed every image id has.
 
 The plan is fixed for a study (common random numbers): image i has the same prompt and the same
-seed at every λ, and also under a larger number of images, so a study can be extended.
+seed at every λ, and in a plan of more images too.
 """
 
 import csv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from lamsearch.study import Evaluation
 from lamsearch.surrogate import fit_surrogate
 
 INITIAL_DESIGN = 4
-_DECIMALS = 6
+_DIGITS = 6
+"""Of a proposal, relative to the width of the bounds: λ stays readable."""
 
 
 class LamSampler(BaseSampler):
@@ -65,7 +67,8 @@ class LamSampler(BaseSampler):
         bounds = (param_distribution.low, param_distribution.high)
         earlier = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
         lam = self._propose(study, earlier, trial.number, name=param_name, bounds=bounds)
-        return min(max(round(lam, _DECIMALS), bounds[0]), bounds[1])
+        digits = _DIGITS - math.ceil(math.log10(bounds[1] - bounds[0]))
+        return min(max(round(lam, digits), bounds[0]), bounds[1])
 
     def _propose(
         self,

@@ -163,16 +163,34 @@ class Study:
             None once `budget` evaluations are finished or in other workers' hands.
         """
         for trial in self._trials(TrialState.RUNNING):
-            if self._leases.acquire(trial._trial_id):
+            if self._claim(trial._trial_id):
                 return self._with_lam(Trial(self._study, trial._trial_id))
         while len(self._trials(TrialState.COMPLETE, TrialState.RUNNING)) < budget:
             new = self._study.ask()
-            if self._leases.acquire(new._trial_id):
+            if self._claim(new._trial_id):
                 return self._with_lam(new)
         return None
 
+    def _claim(self, trial_id: int) -> bool:
+        """Take a running trial, unless somebody has it or has just finished it."""
+        if not self._leases.acquire(trial_id):
+            return False
+        if self._database.get_trial(trial_id).state == TrialState.RUNNING:
+            return True
+        self._leases.release(trial_id)
+        return False
+
     def record(self, evaluation: Evaluation, batch: Batch) -> None:
-        """Commit the scores of one batch at once."""
+        """Commit the scores of one batch at once.
+
+        Raises:
+            EvaluationError: If a score is infinite.
+            StudyError: If another worker has taken the evaluation over.
+        """
+        if any(math.isinf(score) for score in batch.scores):
+            raise EvaluationError(
+                f"an infinite score at lam = {evaluation.lam:g}: give finite scores, NaN = missing"
+            )
         trial_id = self._trial_id(evaluation)
         if not self._leases.acquire(trial_id):
             raise StudyError(
@@ -200,8 +218,8 @@ class Study:
         self._leases.release(trial_id)
         if not present:
             raise EvaluationError(
-                f"all {len(scores)} images at lam = {evaluation.lam:g} are missing (not finite, "
-                "constant, or blocked by a safety checker): check dtype and VAE of the anchor"
+                f"all {len(scores)} scores at lam = {evaluation.lam:g} are missing (NaN, or images "
+                "not finite, constant, or blocked by a safety checker): check the dtype and the VAE"
             )
         return Evaluation.of(self._database.get_trial(trial_id))
 

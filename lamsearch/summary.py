@@ -11,6 +11,7 @@ from typing import Any
 from lamsearch.errors import StudyError
 from lamsearch.observations import Observations, observe
 from lamsearch.recommendation import recommend
+from lamsearch.storage import shown
 from lamsearch.study import Evaluation, Study
 from lamsearch.surrogate import Surrogate, fit_surrogate
 
@@ -23,7 +24,7 @@ class EvaluatedLam:
         number: Of the trial, from 0.
         lam: λ.
         effective_beta: β/λ; infinite at λ = 0, None where β is unknown.
-        value: Mean score R̂ over its images.
+        value: Mean score R̂ over the images that are there at every λ.
         stderr: Standard error of `value` for comparisons with the other λs: what is left once the
             images' common effect is removed. None where nothing is known of it.
         images: Images asked for.
@@ -62,7 +63,7 @@ class Summary:
         anchor: Name of the anchor, None for a search over one's own function.
         reward: Name of the reward, likewise.
         study: Name of the study.
-        storage: URL of its database, None if in memory.
+        storage: URL of its database without a password, None if in memory.
         seconds: Time spent on evaluations, whenever that was.
         beta: The anchor's β, None where it is unknown. Not in the JSON.
         surrogate: The fitted BoTorch model. Not in the JSON.
@@ -122,7 +123,7 @@ def summarize(study: Study) -> Summary:
         anchor=manifest.get("anchor"),
         reward=manifest.get("reward"),
         study=study.name,
-        storage=study.storage,
+        storage=shown(study.storage),
         seconds=sum(e.seconds for e in evaluations),
         beta=beta,
         surrogate=surrogate,
@@ -144,14 +145,15 @@ def _evaluated(
         observations.offset_variance if len(evaluations) == 1 else 0
     )
     rows = []
-    for evaluation, variance in zip(evaluations, variances.tolist(), strict=True):
+    figures = zip(evaluations, observations.values.tolist(), variances.tolist(), strict=True)
+    for evaluation, value, variance in figures:
         present = [score for score in evaluation.scores.values() if not math.isnan(score)]
         rows.append(
             EvaluatedLam(
                 number=evaluation.number,
                 lam=evaluation.lam,
                 effective_beta=effective_beta(beta, evaluation.lam),
-                value=sum(present) / len(present),
+                value=value,
                 stderr=None if math.isnan(variance) else math.sqrt(variance),
                 images=len(evaluation.scores),
                 missing=len(evaluation.scores) - len(present),

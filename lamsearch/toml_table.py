@@ -123,7 +123,12 @@ class Table:
         path = self._absolute(value)
         if path.exists():
             return str(path)
-        plainly_local = value.startswith((".", "/", "~")) or value.endswith(".safetensors")
+        # "checkpoints/beta500" looks like a hub id too; where checkpoints/ lies, it is a path.
+        plainly_local = (
+            value.startswith((".", "/", "~"))
+            or value.endswith(".safetensors")
+            or (path.parent.is_dir() and path.parent != self.file.absolute().parent.resolve())
+        )
         if plainly_local or not _HUB_ID.fullmatch(value):
             complaint = f"{value!r} given, but {path} does not exist; expected a path or a hub id"
             raise self.error(key, f"{complaint} 'owner/name'")

@@ -50,6 +50,9 @@ def run_seed(seed: int, *, anchor: str, reward: str, budget: int, folder: Path) 
     curve = reference_curve(reward)
     return {
         "seed": seed,
+        "budget": budget,
+        "anchor": anchor,
+        "reward": reward,
         "lam": result.lam,
         "interval": list(result.lam_interval),
         "regret": regret(curve, result.lam),
@@ -67,7 +70,10 @@ def main(
     reward: str = "pickscore",
 ) -> list[dict[str, Any]]:
     path = Path(output)
+    asked = {"budget": budget, "anchor": anchor, "reward": reward}
     rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    if any({key: row[key] for key in asked} != asked for row in rows):
+        raise SystemExit(f"{output} holds other searches: name another --output")
     done = {row["seed"] for row in rows}
     for seed in range(seeds):
         if seed not in done:

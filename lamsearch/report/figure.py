@@ -15,6 +15,7 @@ from torch import Tensor
 from lamsearch.report.table import beta_text
 from lamsearch.summary import EvaluatedLam, Summary
 
+FORMATS = (".png", ".svg", ".pdf")
 _POINTS = 201
 _TICKS = 6
 _CURVE, _ANSWER = "#2b5c8a", "#c1440e"
@@ -52,13 +53,13 @@ def curve(summary: Summary) -> Curve:
     return Curve(lams, mean, mean - spread, mean + spread, ticks)
 
 
-def draw(summary: Summary, gallery: Mapping[float, Sequence[Path]], output: Path) -> None:
+def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], output: Path) -> None:
     """Write the figure in the format of `output`'s suffix.
 
     Args:
         summary: The answer of a study.
-        gallery: λ → images of the same prompts in the same order.
-        output: File to write, such as .png, .svg or .pdf.
+        gallery: λ → images of the same prompts in the same order; None leaves a gap.
+        output: File to write, its suffix one of `FORMATS`.
     """
     rows = max((len(files) for files in gallery.values()), default=0)
     columns = max(len(gallery), 1)
@@ -72,8 +73,9 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path]], output: Path
     for column, lam in enumerate(sorted(gallery)):
         for row, file in enumerate(gallery[lam]):
             axes = figure.add_subplot(grid[row + 1, column])
-            axes.imshow(imread(file), interpolation="nearest")
             axes.set_axis_off()
+            if file is not None:
+                axes.imshow(imread(file), interpolation="nearest")
             if row == 0:
                 axes.set_title(f"λ {lam:.2f}", fontsize=8)
     figure.savefig(output, dpi=150)

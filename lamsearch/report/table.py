@@ -13,9 +13,10 @@ from lamsearch.summary import EvaluatedLam, Summary
 
 def summary_table(summary: Summary) -> RenderableType:
     """Return the evaluations in the order of λ, and under them the answer."""
-    table = Table(title=f"study {summary.study}", title_justify="left", header_style="bold")
+    # Text, not markup: names may hold brackets.
+    table = Table(title=Text(f"study {summary.study}"), title_justify="left", header_style="bold")
     for heading in ("#", "λ", "β/λ", _reward(summary), "± stderr", "images", "missing"):
-        table.add_column(heading, justify="right")
+        table.add_column(Text(heading), justify="right")
     best = min(summary.evaluations, key=lambda e: abs(e.lam - summary.lam))
     for evaluation in sorted(summary.evaluations, key=lambda e: e.lam):
         table.add_row(*_cells(evaluation), style="green" if evaluation is best else "")

@@ -69,6 +69,8 @@ class CheckedReward:
             given = f"returned shape {array.shape} of {array.dtype}"
             expected = f"expected ({count},) of float32, one score an image"
             raise RewardError(f"reward '{self.name}': {given}, {expected}")
+        if np.isinf(array).any():
+            raise RewardError(f"reward '{self.name}': returned an infinite score, expected numbers")
         return array.astype(np.float32)
 
 

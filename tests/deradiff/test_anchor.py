@@ -145,22 +145,34 @@ def test_what_does_not_fit_is_refused(
 def test_pickled_weights_only_on_request(
     tmp_path: Path, sd15_folder: Path, aligned_unet: torch.nn.Module, expected: Tensor
 ) -> None:
-    aligned_unet.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    """And with the request, safetensors are taken still."""
+    aligned_unet.save_pretrained(tmp_path / "folder", safe_serialization=False)
+    torch.save(aligned_unet.state_dict(), tmp_path / "file.bin")
+    trusting = PipelineOptions(use_safetensors=False)
+    for form in ("folder", "file.bin"):
+        with pytest.raises(AnchorError, match=r"pickled|cannot be loaded"):
+            load_anchor(sd15_folder, tmp_path / form, beta=500)
+        anchor = load_anchor(sd15_folder, tmp_path / form, beta=500, options=trusting)
+        assert torch.equal(sample(anchor, 0.6), expected)
+
+
+def test_a_pickled_lora_is_refused(
+    tmp_path: Path, sd15_folder: Path, sd15: StableDiffusionPipeline
+) -> None:
+    weights = {"unet.x.lora_A.weight": torch.zeros(2, 2)}
+    torch.save(weights, tmp_path / "pytorch_lora_weights.bin")
     with pytest.raises(AnchorError, match="cannot be loaded"):
-        load_anchor(sd15_folder, tmp_path / "pickled", beta=500)
-    shutil.copytree(sd15_folder, tmp_path / "reference")
-    options = PipelineOptions(use_safetensors=False)
-    for component in ("unet", "vae", "text_encoder"):
-        folder = tmp_path / "reference" / component
-        for file in folder.glob("*.safetensors"):
-            torch.save(load_file(file), file.with_name(pickle_name(component)))
-            file.unlink()
-    anchor = load_anchor(tmp_path / "reference", tmp_path / "pickled", beta=500, options=options)
-    assert torch.equal(sample(anchor, 0.6), expected)
+        load_anchor(sd15_folder, tmp_path, beta=500)
 
 
-def pickle_name(component: str) -> str:
-    return "pytorch_model.bin" if component == "text_encoder" else "diffusion_pytorch_model.bin"
+def test_an_anchor_that_is_not_finite_is_refused(
+    tmp_path: Path, sd15_folder: Path, aligned_unet: torch.nn.Module
+) -> None:
+    with torch.no_grad():
+        aligned_unet.conv_in.weight[0] = float("nan")
+    aligned_unet.save_pretrained(tmp_path)
+    with pytest.raises(AnchorError, match="its output is not finite"):
+        load_anchor(sd15_folder, tmp_path, beta=500)
 
 
 def test_options_choose_scheduler_vae_and_dtype(
@@ -185,6 +197,16 @@ def test_options_choose_scheduler_vae_and_dtype(
         rtol=1e-2,
         atol=0,
     )
+
+
+def test_a_misspelt_scheduler_setting_is_refused(sd15_folder: Path) -> None:
+    options = PipelineOptions(scheduler_config={"timestep_spacng": "trailing"})
+    with pytest.raises(AnchorError, match=r"'timestep_spacng' given, but Euler.* takes"):
+        load_anchor(sd15_folder, sd15_folder, beta=500, options=options)
+    with pytest.raises(AnchorError, match="cannot be loaded"):
+        load_anchor(
+            sd15_folder, sd15_folder, beta=500, options=PipelineOptions(vae=str(sd15_folder))
+        )
 
 
 def test_effective_beta(sd15: StableDiffusionPipeline, aligned_unet: torch.nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -98,15 +99,47 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     whole, torn = weights(tmp_path / "whole"), weights(tmp_path / "torn")
     assert all(torch.equal(torn[name], weight) for name, weight in whole.items())
     assert not (tmp_path / "torn" / "checkpoint").exists()
+    train(sd15, PAIRS, chosen, output=tmp_path / "torn", progress=done.append)
+    assert len(done) == 2  # a finished training is not repeated
+    with pytest.raises(ValueError, match="written with other settings"):
+        train(sd15, PAIRS[:4], chosen, output=tmp_path / "torn")
 
 
-def test_accumulation_equals_the_large_batch(tmp_path: Path, sd15: DiffusionPipeline) -> None:
-    """Noises differ, as they are drawn per micro-batch, but the pairs used are the same."""
-    large = NoisedPairSource(sd15, PAIRS, batch_size=4, seed=0)
-    small = NoisedPairSource(sd15, PAIRS, batch_size=2, seed=0)
-    together = large.batch(1).condition["encoder_hidden_states"]
-    apart = [small.batch(n).condition["encoder_hidden_states"] for n in (2, 3)]
-    torch.testing.assert_close(together[:4], torch.cat([a[:2] for a in apart]))
+def test_accumulation_and_warm_up_are_those_of_plain_adam(
+    tmp_path: Path, sd15: DiffusionPipeline
+) -> None:
+    """Two steps of two micro-batches of one image equal AdamW on the mean of their losses."""
+    chosen = settings(batch_size=2, accumulation=2, steps=2, warmup=4, max_grad_norm=1e9)
+    train(sd15, PAIRS, chosen, output=tmp_path)
+
+    source = NoisedPairSource(sd15, PAIRS, batch_size=2, seed=0)
+    denoiser = copy.deepcopy(sd15.unet).train()
+    optimizer = torch.optim.AdamW(denoiser.parameters(), weight_decay=1e-2)
+    for step in range(2):
+        optimizer.param_groups[0]["lr"] = chosen.learning_rate * (step + 1) / 4
+        losses = []
+        for micro in (2 * step, 2 * step + 1):
+            batch = source.batch(micro)
+            with torch.no_grad():
+                reference = batch.errors(sd15.unet)
+            losses.append(diffusion_dpo_loss(batch.errors(denoiser), reference, beta=50.0)[0])
+        optimizer.zero_grad()
+        torch.cat(losses).mean().backward()
+        optimizer.step()
+    trained = weights(tmp_path)
+    moved = 0.0
+    for name, weight in denoiser.state_dict().items():
+        torch.testing.assert_close(trained[name], weight, rtol=1e-4, atol=2e-6)
+        moved = max(moved, float((weight - sd15.unet.state_dict()[name]).abs().max()))
+    assert moved > 1e-4
+
+
+def test_sdxl_is_told_the_size_of_the_images(sdxl: DiffusionPipeline) -> None:
+    wide = [PreferencePair("red", *(Image.new("RGB", (24, 16), (k, 9, 9)) for k in (0, 90)))]
+    batch = NoisedPairSource(sdxl, wide, batch_size=1, seed=0).batch(0)
+    assert batch.inputs.shape[2:] == (8, 12)
+    told = batch.condition["added_cond_kwargs"]["time_ids"]
+    assert told.tolist() == [[16, 24, 0, 0, 16, 24]] * 2
 
 
 def test_batches_share_noise_and_timestep_within_a_pair(sd15: DiffusionPipeline) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deradiff import Gaussian, InvalidMixtureError, geometric_mixture, kl_divergence
+from deradiff.gaussian import mixture_weights
 
 means = st.floats(-2, 2)
 variances = st.floats(0.05, 3)
@@ -139,7 +141,14 @@ def test_kl_to_the_reference_has_its_closed_form_for_equal_variances() -> None:
 
 def test_kl_of_point_masses() -> None:
     assert float(kl_divergence(one(1, 0), one(1, 0))) == 0
-    assert float(kl_divergence(one(1, 0), one(2, 0))) == math.inf
+    for p, q in ((one(1, 0), one(2, 0)), (one(1, 1), one(1, 0)), (one(1, 0), one(1, 1))):
+        assert float(kl_divergence(p, q)) == math.inf
+
+
+def test_weights_may_be_any_real_number_and_rounding_is_no_weight() -> None:
+    assert mixture_weights(np.float32(0.25), 1) == (0.75, 0.25)
+    assert mixture_weights(torch.tensor(0.25), 1) == (0.75, 0.25)
+    assert mixture_weights([0.1, 0.2, 0.7], 3)[0] == 0.0
 
 
 def test_samples_have_the_stated_moments() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
@@ -196,6 +197,7 @@ def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> N
     fused.unload_lora()
     sd15.unet.set_adapter("plain")
     before = latents_of(sd15)
+    sd15.unet.requires_grad_(False)
 
     with realign(sd15, "vivid", 0.0) as realignment:
         assert torch.equal(latents_of(sd15), reference_only)
@@ -204,6 +206,7 @@ def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> N
         realignment.lam = 0.4
         mixed = latents_of(sd15)
     assert torch.equal(latents_of(sd15), before)
+    assert not any(weight.requires_grad for weight in sd15.unet.parameters())
     sd15.unet.disable_adapters()
     with realign(sd15, fused, 0.4):
         torch.testing.assert_close(mixed, latents_of(sd15), rtol=1e-4, atol=1e-4)
@@ -226,6 +229,40 @@ def test_inexact_schedulers_are_refused(
     with pytest.raises(InexactMixtureError, match=f"{reason}.*realigned_steps"):
         realign(sd15, perturb(sd15.unet, seed=1), 0.5)
     assert "forward" not in vars(sd15.unet)
+
+
+def test_pipelines_that_renormalise_their_guidance_are_refused(
+    sd15: StableDiffusionPipeline,
+) -> None:
+    class QwenImagePipeline(StableDiffusionPipeline):
+        pass
+
+    pipe = QwenImagePipeline(**sd15.components, requires_safety_checker=False)
+    with pytest.raises(InexactMixtureError, match="QwenImagePipeline renormalises"):
+        realign(pipe, perturb(pipe.unet, seed=1), 0.5)
+
+
+def test_offloading_enabled_after_realigning_survives_the_removal(
+    sd15: StableDiffusionPipeline,
+) -> None:
+    """accelerate wraps the forward that it finds, which is the mixture's."""
+    before = latents_of(sd15)
+    realignment = realign(sd15, perturb(sd15.unet, seed=1), 1.0)
+    calls: list[int] = []
+
+    class Offload(ModelHook):
+        def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            return args, kwargs
+
+    add_hook_to_module(sd15.unet, Offload())
+    assert not torch.equal(latents_of(sd15), before)
+    realignment.remove()
+    calls.clear()
+    assert torch.equal(latents_of(sd15), before)
+    assert len(calls) == STEPS
+    remove_hook_from_module(sd15.unet)
+    assert torch.equal(latents_of(sd15), before)
 
 
 def test_what_becomes_inexact_later_is_refused_in_the_call(sdxl: StableDiffusionXLPipeline) -> None:

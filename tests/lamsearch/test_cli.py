@@ -132,6 +132,16 @@ def test_ctrl_c_says_how_to_go_on(
     assert run(world) == 0
 
 
+def test_study_names_may_hold_anything(
+    world: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "../a [b]/c: d"
+    assert run(world, "--study", name) == 0
+    assert f"study {name}" in capsys.readouterr().out
+    assert cli.main(["plot", name, "-o", "x.png"]) == 0
+    assert len(list((here / "lamsearch-studies").glob("*/*.png"))) == 12
+
+
 def test_an_unwritable_figure_is_one_line(
     world: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

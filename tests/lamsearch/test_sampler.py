@@ -71,6 +71,20 @@ def test_running_trials_are_not_proposed_again() -> None:
     assert len({round(x, 2) for x in pending}) == 4
 
 
+def test_narrow_ranges_are_resolved_as_wide_ones_are() -> None:
+    found = []
+    for width in (1.0, 1e-3, 1e-6):
+
+        def objective(trial: optuna.Trial, width: float = width) -> float:
+            return -((trial.suggest_float("x", 0, width) / width - 0.4) ** 2)
+
+        study = optuna.create_study(sampler=LamSampler(seed=1), direction="maximize")
+        study.optimize(objective, n_trials=7)
+        found.append([x / width for x in xs(study)])
+    assert found[1] == pytest.approx(found[0], abs=2e-6)
+    assert found[2] == pytest.approx(found[0], abs=2e-6)
+
+
 def test_other_search_spaces_are_refused() -> None:
     study = optuna.create_study(sampler=LamSampler())
     trial = study.ask()

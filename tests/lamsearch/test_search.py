@@ -52,6 +52,17 @@ def test_plain_numbers_and_missing_images() -> None:
     assert result.lam == pytest.approx(0.6, abs=0.06)
 
 
+def test_all_means_are_over_the_images_that_are_there_at_every_lam() -> None:
+    def bright_one_missing_at_0(lam: float) -> np.ndarray:
+        row = scores(lam)
+        row[3] = np.nan if lam == 0 else 500.0
+        return row
+
+    result = lamsearch.search(bright_one_missing_at_0, budget=6)
+    assert max(e.value for e in result.evaluations) == result.best_observed.value < 10
+    assert [e.missing for e in result.evaluations] == [1, 0, 0, 0, 0, 0]
+
+
 def test_bounds_beyond_1() -> None:
     result = lamsearch.search(lambda lam: -((lam - 1.4) ** 2), budget=9, bounds=(0, 2))
     assert result.lam == pytest.approx(1.4, abs=0.05)
@@ -112,7 +123,6 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_run_gives_the_same_scores_in_any_batch_size(world: Path, in_tmp: Path) -> None:
-    """And only the batches that are missing are generated again."""
     rows = {}
     for size in (1, 4, 64):
         name = f"batch{size}"
@@ -130,7 +140,7 @@ def test_summary_names_everything_and_images_are_kept(world: Path, in_tmp: Path)
     assert result.study == "b500-pickscore-seed0"
     assert [e.images for e in result.evaluations] == [6] * 5
     assert result.evaluations[0].effective_beta == float("inf")
-    kept = sorted((in_tmp / "lamsearch-studies" / result.study).glob("*.png"))
+    kept = sorted((in_tmp / result.study).glob("*.png"))
     assert len(kept) == 3 * 5
     again = lamsearch.run(**run_options(world, in_tmp))
     assert again == result
@@ -142,6 +152,11 @@ def test_a_resume_under_other_settings_is_refused(world: Path, in_tmp: Path) -> 
         lamsearch.run(**run_options(world, in_tmp, images=7))
     with pytest.raises(StudyError, match="bounds was"):
         lamsearch.run(**run_options(world, in_tmp, bounds=(0.0, 2.0)))
+    text = (world / "lamsearch.toml").read_text()
+    other = world / "other.toml"
+    other.write_text(text.replace('model = "reward"', 'model = "reward"\nbatch_size = 2'))
+    with pytest.raises(StudyError, match=r"reward_options was \{'model': '\w+'\}, is"):
+        lamsearch.run(**run_options(world, in_tmp, config=other))
 
 
 KILLED = """

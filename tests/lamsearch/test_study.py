@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from optuna.trial import TrialState
 
 from lamsearch.errors import EvaluationError, StudyError
 from lamsearch.sampler import LamSampler
-from lamsearch.storage import Leases, open_storage
+from lamsearch.storage import Leases, open_storage, shown
 from lamsearch.study import Batch, Study
 
 
@@ -53,7 +54,8 @@ def test_batches_are_there_as_soon_as_they_are_recorded(url: str, in_memory: boo
     assert evaluation.lam == 0.0
     study.record(evaluation, Batch([0, 1], [0.5, math.nan], 1.5))
     study.release(evaluation)
-    again = (study if in_memory else opened(url)).next_evaluation(2)
+    study = study if in_memory else opened(url)
+    again = study.next_evaluation(2)
     assert again is not None
     assert (again.number, again.lam, again.seconds) == (0, 0.0, 1.5)
     assert again.scores[0] == 0.5
@@ -105,7 +107,6 @@ def test_an_expired_lease_can_be_taken_and_its_owner_notices(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, other = Leases(open_storage(url)), Leases(open_storage(url))
-    monkeypatch.setattr(slow, "_host", "elsewhere")
     assert slow.acquire(1)
     assert slow.acquire(1)
     assert not other.acquire(1)
@@ -115,6 +116,47 @@ def test_an_expired_lease_can_be_taken_and_its_owner_notices(
     assert not slow.acquire(1)
     other.release(1)
     assert slow.acquire(1)
+    slow.release(1)
+
+
+def test_a_silent_worker_keeps_its_lease(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamsearch.storage.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("lamsearch.storage._HEARTBEAT_SECONDS", 0.1)
+    silent, other = Leases(open_storage(url)), Leases(open_storage(url))
+    assert silent.acquire(1)
+    time.sleep(1.5)
+    assert not other.acquire(1)
+    silent.release(1)
+    assert other.acquire(1)
+    other.release(1)
+
+
+def test_a_trial_that_was_finished_meanwhile_is_left_alone(url: str) -> None:
+    first, second = opened(url), opened(url)
+    evaluation = first.next_evaluation(1)
+    assert evaluation is not None
+    stale = second._trials(TrialState.RUNNING)
+    first.record(evaluation, Batch([0], [0.5]))
+    first.finish(evaluation)
+    assert not second._claim(stale[0]._trial_id)
+    assert second.next_evaluation(1) is None
+
+
+def test_an_infinite_score_is_not_recorded(url: str) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(1)
+    assert evaluation is not None
+    with pytest.raises(EvaluationError, match="an infinite score at lam = 0"):
+        study.record(evaluation, Batch([0, 1], [0.5, math.inf]))
+    study.record(evaluation, Batch([0, 1], [0.5, 0.7]))
+    assert study.finish(evaluation).row.tolist() == [0.5, 0.7]
+
+
+def test_storages_in_memory_and_passwords(tmp_path: Path) -> None:
+    for url in (None, "sqlite://", "sqlite:///:memory:"):
+        assert Study("s", url, sampler=LamSampler()).next_evaluation(1) is not None
+    assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert shown(None) is None
 
 
 def test_another_manifest_is_refused_with_the_difference(url: str) -> None:
@@ -130,7 +172,7 @@ def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str
     evaluation = study.next_evaluation(2)
     assert evaluation is not None
     study.record(evaluation, Batch([0, 1], [math.nan, math.nan]))
-    with pytest.raises(EvaluationError, match=r"all 2 images at lam = 0 are missing"):
+    with pytest.raises(EvaluationError, match=r"all 2 scores at lam = 0 are missing"):
         study.finish(evaluation)
     following = study.next_evaluation(2)
     assert following is not None

@@ -1,0 +1,97 @@
+"""Prompts encoded once a study, for the pipelines whose embeddings have a fixed length."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamsearch.errors import SettingsError
+from lamsearch.prompts import PlannedImage
+
+# What `encode_prompt` returns, in order, as the pipeline's call takes it back; None is not needed.
+_RESULTS: dict[str, tuple[str | None, ...]] = {
+    "StableDiffusionPipeline": ("prompt_embeds", "negative_prompt_embeds"),
+    "StableDiffusionXLPipeline": (
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "pooled_prompt_embeds",
+        "negative_pooled_prompt_embeds",
+    ),
+    "FluxPipeline": ("prompt_embeds", "pooled_prompt_embeds", None),
+}
+_RESULTS["StableDiffusion3Pipeline"] = _RESULTS["StableDiffusionXLPipeline"]
+_ENCODING_BATCH = 32
+
+
+class Prompts:
+    """The prompts of a plan, as arguments for the pipeline's call.
+
+    Args:
+        pipe: The pipeline. Stable Diffusion 1.x and 2.x, SDXL, SD3 and Flux get embeddings, each
+            distinct prompt encoded once; any other pipeline gets the texts.
+        plan: The images.
+        negative_prompt: One for all images, or None.
+
+    Raises:
+        SettingsError: If there is a negative prompt and the pipeline takes none.
+    """
+
+    def __init__(
+        self, pipe: Any, plan: Sequence[PlannedImage], negative_prompt: str | None
+    ) -> None:
+        takes = inspect.signature(type(pipe).__call__).parameters
+        if negative_prompt is not None and "negative_prompt" not in takes:
+            raise SettingsError(
+                f"negative_prompt given, but {type(pipe).__name__} takes none: leave it out"
+            )
+        self._device, self._negative_prompt = pipe.device, negative_prompt
+        self._rows: dict[str, dict[str, Tensor]] | None = None
+        names = _RESULTS.get(type(pipe).__name__)
+        if names is not None and self._can_encode(pipe):
+            self._rows = self._encode(pipe, names, [image.prompt for image in plan])
+
+    def arguments(self, planned: Sequence[PlannedImage]) -> dict[str, Any]:
+        """Return the call's arguments for these images."""
+        if self._rows is not None:
+            rows = [self._rows[image.prompt] for image in planned]
+            return {k: torch.stack([row[k] for row in rows]).to(self._device) for k in rows[0]}
+        texts: dict[str, Any] = {"prompt": [image.prompt for image in planned]}
+        if self._negative_prompt is not None:
+            texts["negative_prompt"] = [self._negative_prompt] * len(planned)
+        return texts
+
+    def _can_encode(self, pipe: Any) -> bool:
+        takes = inspect.signature(pipe.encode_prompt).parameters
+        return self._negative_prompt is None or "negative_prompt" in takes
+
+    @torch.no_grad()
+    def _encode(
+        self, pipe: Any, names: Sequence[str | None], prompts: Sequence[str]
+    ) -> dict[str, dict[str, Tensor]]:
+        rows: dict[str, dict[str, Tensor]] = {}
+        distinct = list(dict.fromkeys(prompts))
+        for start in range(0, len(distinct), _ENCODING_BATCH):
+            batch = distinct[start : start + _ENCODING_BATCH]
+            results = pipe.encode_prompt(**self._encoder_arguments(pipe, batch))
+            named = [(n, r) for n, r in zip(names, results, strict=True) if n is not None]
+            for i, prompt in enumerate(batch):
+                rows[prompt] = {name: result[i].cpu() for name, result in named}
+        return rows
+
+    def _encoder_arguments(self, pipe: Any, batch: list[str]) -> dict[str, Any]:
+        takes = inspect.signature(pipe.encode_prompt).parameters
+        given = {
+            "prompt": batch,
+            "prompt_2": None,
+            "prompt_3": None,
+            "device": self._device,
+            "num_images_per_prompt": 1,
+            "do_classifier_free_guidance": True,
+        }
+        if self._negative_prompt is not None:
+            given["negative_prompt"] = [self._negative_prompt] * len(batch)
+        return {key: value for key, value in given.items() if key in takes}
