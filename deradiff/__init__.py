@@ -1,8 +1,9 @@
 """DeRaDiff (arXiv 2601.20198): sample a diffusion model at any alignment strength β/λ."""
 
-from deradiff.anchor import Anchor, AnchorError, PipelineOptions, fingerprint, load_anchor
+from deradiff.anchor import Anchor, fingerprint, load_anchor
 from deradiff.dpo import DPOSettings, diffusion_dpo_loss
 from deradiff.gaussian import Gaussian, InvalidMixtureError, geometric_mixture, kl_divergence
+from deradiff.loading import AnchorError, PipelineOptions
 from deradiff.posterior import reverse_step
 from deradiff.preferences import PreferencePair
 from deradiff.realignment import InexactMixtureError, Realignment, realign

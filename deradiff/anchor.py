@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
-from diffusers import AutoModel, DiffusionPipeline
-from diffusers.loaders.single_file_utils import SingleFileComponentError
-from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from deradiff.gaussian import Lam
-from deradiff.realignment import LamSchedule, Realignment, denoiser_name, realign
-
-_ADAPTER = "aligned"
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-
-
-class AnchorError(ValueError):
-    """An anchor cannot be loaded, or its aligned model changes nothing."""
-
-
-@dataclass(frozen=True)
-class PipelineOptions:
-    """How an anchor's pipeline is loaded; None means as the reference pipeline is stored.
-
-    Attributes:
-        scheduler: Class name of a diffusers scheduler, built from the stored scheduler's config.
-        scheduler_config: Settings that override that config.
-        vae: Path or hub id of another VAE.
-        dtype: Of all weights: "float32", "float16" or "bfloat16".
-        variant: Variant of the reference's weight files, such as "fp16".
-        use_safetensors: False lets pickled weights be loaded too, which can run any code.
-    """
-
-    scheduler: str | None = None
-    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
-    vae: str | None = None
-    dtype: str = "float32"
-    variant: str | None = None
-    use_safetensors: bool = True
+from deradiff.loading import AnchorError, PipelineOptions, first_line, load_aligned, load_pipeline
+from deradiff.realignment import LamSchedule, Realignment, realign
 
 
 @dataclass(frozen=True)
@@ -108,8 +74,8 @@ def load_anchor(
             pass shows that the aligned model gives just what the reference gives.
     """
     options = options or PipelineOptions()
-    pipe = _load_pipeline(str(reference), options).to(device)
-    anchor = Anchor(pipe, _load_aligned(pipe, str(aligned), options), beta)
+    pipe = load_pipeline(str(reference), options).to(device)
+    anchor = Anchor(pipe, load_aligned(pipe, str(aligned), options), beta)
     _require_effect(anchor, str(aligned))
     return anchor
 
@@ -128,111 +94,6 @@ def fingerprint(modules: Sequence[nn.Module]) -> str:
             picked = values[:: max(1, len(values) // 64)]
             digest.update(picked.to("cpu", torch.float64).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline:
-    dtype, safe = getattr(torch, options.dtype), _only_safe(options)
-    extra: dict[str, Any] = {"variant": options.variant} if options.variant else {}
-    try:
-        if options.vae:
-            extra["vae"] = AutoModel.from_pretrained(options.vae, dtype=dtype, use_safetensors=safe)
-        pipe = DiffusionPipeline.from_pretrained(
-            reference, dtype=dtype, use_safetensors=safe, **extra
-        )
-    except (OSError, ValueError) as error:
-        raise AnchorError(
-            f"reference {reference}: cannot be loaded: {_first_line(error)}"
-        ) from error
-    if options.scheduler or options.scheduler_config:
-        scheduler = getattr(diffusers, options.scheduler or type(pipe.scheduler).__name__)
-        _require_known_config(scheduler, options.scheduler_config)
-        pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **options.scheduler_config)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def _load_aligned(
-    pipe: DiffusionPipeline, aligned: str, options: PipelineOptions
-) -> nn.Module | str:
-    """Return the aligned denoiser, or the name of the adapter that was added to the pipeline."""
-    name = denoiser_name(pipe)
-    reference: Any = getattr(pipe, name)
-    path = Path(aligned)
-    if path.suffix in _PICKLES and options.use_safetensors:
-        raise AnchorError(
-            f"aligned {aligned}: is pickled and may run any code: convert it to .safetensors, or "
-            "set use_safetensors = false if you trust it"
-        )
-    try:
-        if path.is_file():
-            return _load_file(pipe, reference, path, options)
-        folder = path if path.is_dir() else Path(_hub_structure(aligned))
-        if (folder / name / "config.json").is_file():
-            place = {"subfolder": name}
-        elif (folder / "config.json").is_file():
-            place = {}
-        else:
-            return _load_lora(pipe, aligned, options)
-        denoiser = type(reference).from_pretrained(
-            aligned, dtype=reference.dtype, use_safetensors=_only_safe(options), **place
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError, SingleFileComponentError) as error:
-        raise AnchorError(f"aligned {aligned}: cannot be loaded: {_first_line(error)}") from error
-    return _freeze(denoiser, reference)
-
-
-def _hub_structure(repository: str) -> str:
-    """Return a local folder with the small files of a hub repository, which show what it holds."""
-    return snapshot_download(repository, allow_patterns=["*.json"])
-
-
-def _only_safe(options: PipelineOptions) -> bool | None:
-    # diffusers' False refuses safetensors; None prefers them and takes pickles where there are none
-    return True if options.use_safetensors else None
-
-
-def _require_known_config(scheduler: Any, config: Mapping[str, Any]) -> None:
-    """Raise for a setting that diffusers would silently ignore."""
-    known = [name for name in inspect.signature(scheduler.__init__).parameters if name != "self"]
-    for key in config:
-        if key not in known:
-            raise AnchorError(
-                f"scheduler_config {key!r} given, but {scheduler.__name__} takes {', '.join(known)}"
-            )
-
-
-def _load_file(
-    pipe: DiffusionPipeline, reference: Any, path: Path, options: PipelineOptions
-) -> nn.Module | str:
-    pickled = path.suffix in _PICKLES
-    weights = (
-        torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
-    )
-    if any("lora" in key for key in weights):
-        return _load_lora(pipe, str(path), options)
-    if weights.keys() == reference.state_dict().keys():
-        denoiser = type(reference).from_config(reference.config)
-        denoiser.load_state_dict(weights)
-        return _freeze(denoiser.to(reference.dtype), reference)
-    denoiser = type(reference).from_single_file(
-        str(path), config=reference.config._name_or_path, dtype=reference.dtype
-    )
-    return _freeze(denoiser, reference)
-
-
-def _load_lora(pipe: DiffusionPipeline, source: str, options: PipelineOptions) -> str:
-    pipe.load_lora_weights(source, adapter_name=_ADAPTER, use_safetensors=_only_safe(options))
-    others = [c for c, names in pipe.get_list_adapters().items() if c != denoiser_name(pipe)]
-    if others:
-        raise ValueError(
-            f"this LoRA also changes {', '.join(others)}, which realignment cannot mix: use one "
-            f"for the {denoiser_name(pipe)} alone"
-        )
-    return _ADAPTER
-
-
-def _freeze(denoiser: nn.Module, reference: Any) -> nn.Module:
-    return denoiser.to(reference.device).eval().requires_grad_(False)
 
 
 def _require_effect(anchor: Anchor, source: str) -> None:
@@ -259,12 +120,8 @@ def _one_step(anchor: Anchor, lam: float, source: str) -> Tensor:
             )
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
             raise AnchorError(
-                f"aligned {source}: its forward pass fails ({_first_line(error)}): it does not fit "
+                f"aligned {source}: its forward pass fails ({first_line(error)}): it does not fit "
                 "the reference's architecture"
             ) from error
     latents: Tensor = output[0]
     return latents.float()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -9,8 +9,9 @@ class, its call and its scheduler stay as they are.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from typing import Any, Self
 
 import torch
@@ -18,6 +19,7 @@ from diffusers import DiffusionPipeline
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from deradiff.adapters import Adapters
 from deradiff.gaussian import Lam, mixture_weights
 from deradiff.posterior import LEARNED_VARIANCES
 
@@ -100,7 +102,7 @@ class Realignment:
         self._models = len(several)
         self.lam = lam
 
-        self._adapters = _Adapters(self._reference, [a for a in several if isinstance(a, str)])
+        self._adapters = Adapters(self._reference, [a for a in several if isinstance(a, str)])
         self._had_registry = registry is not None
         self._had_forward = "forward" in vars(self._reference)
         self._hook = _MixtureHook(self, several)
@@ -191,56 +193,12 @@ class _MixtureHook(ModelHook):  # type: ignore[misc]
         return self.fn_ref.original_forward(*args, **kwargs)
 
 
-class _Adapters:
-    """The LoRA layers of a denoiser, switched between adapters and put back in the end."""
-
-    def __init__(self, denoiser: nn.Module, names: Sequence[str]) -> None:
-        if not names:
-            self._layers: list[tuple[Any, list[str], bool]] = []
-            self._trainable: list[tuple[nn.Parameter, bool]] = []
-            return
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        missing = set(names) - set(getattr(denoiser, "peft_config", {}))
-        if missing:
-            raise ValueError(
-                f"no adapter named {sorted(missing)} is loaded in the denoiser, only "
-                f"{sorted(getattr(denoiser, 'peft_config', {}))}: call load_lora_weights first"
-            )
-        self._layers = [
-            (layer, list(layer.active_adapters), layer.disable_adapters)
-            for layer in denoiser.modules()
-            if isinstance(layer, BaseTunerLayer)
-        ]
-        # peft makes the weights of an adapter trainable whenever it switches it on.
-        self._trainable = [(weight, weight.requires_grad) for weight in denoiser.parameters()]
-
-    def select(self, name: str | None) -> None:
-        """Run with adapter `name`, or with the base weights alone."""
-        for layer, _, _ in self._layers:
-            if name is not None and list(layer.active_adapters) != [name]:
-                layer.set_adapter([name])
-            if layer.disable_adapters != (name is None):
-                layer.enable_adapters(name is not None)
-
-    def restore(self) -> None:
-        for layer, active, disabled in self._layers:
-            layer.set_adapter(active)
-            layer.enable_adapters(not disabled)
-        for weight, trainable in self._trainable:
-            weight.requires_grad_(trainable)
-
-
 def _mix(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
     """Return Σ weights · outputs in the type that the denoiser returns."""
     samples = [output[0] for output in outputs]
-    mixed = sum(
-        (
-            _per_image(weight, sample) * sample.float()
-            for weight, sample in itertools.islice(zip(weights, samples, strict=True), 1, None)
-        ),
-        start=_per_image(weights[0], samples[0]) * samples[0].float(),
-    ).to(samples[0].dtype)
+    # float16 would round differences as small as those between two strengths.
+    terms = (_per_image(w, x) * x.float() for w, x in zip(weights, samples, strict=True))
+    mixed = reduce(add, terms).to(samples[0].dtype)
     if isinstance(outputs[0], tuple):
         return (mixed, *outputs[0][1:])
     return dataclasses.replace(outputs[0], sample=mixed)

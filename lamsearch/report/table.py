@@ -27,7 +27,9 @@ def beta_text(beta: float | None) -> str:
     """Return a KL strength for people: ∞ where it is infinite, – where it is unknown."""
     if beta is None:
         return "–"
-    return "∞" if math.isinf(beta) else f"{beta:.4g}"
+    if math.isinf(beta):
+        return "∞"
+    return f"{beta:.0f}" if beta >= 100 else f"{beta:.3g}"
 
 
 def _interval_text(summary: Summary, beta: float) -> str:
