@@ -123,7 +123,7 @@ class Table:
         path = self._absolute(value)
         if path.exists():
             return str(path)
-        # "checkpoints/beta500" looks like a hub id too; where checkpoints/ lies, it is a path.
+        # "checkpoints/mine" looks like a hub id too; where checkpoints/ lies, it is a path.
         plainly_local = (
             value.startswith((".", "/", "~"))
             or value.endswith(".safetensors")

@@ -36,7 +36,8 @@ def reference_curve(reward: str) -> CubicSpline:
 def regret(curve: CubicSpline, lam: float) -> float:
     """Loss of J at λ against the maximum, in percent of the curve's range."""
     values = curve(np.linspace(0, 1, 1001))
-    return float(100 * (values.max() - curve(lam)) / (values.max() - values.min()))
+    loss = max(0.0, values.max() - curve(lam))  # λ may lie between the grid's points
+    return float(100 * loss / (values.max() - values.min()))
 
 
 def run_seed(seed: int, *, anchor: str, reward: str, budget: int, folder: Path) -> dict[str, Any]:

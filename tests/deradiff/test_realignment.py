@@ -303,3 +303,14 @@ def test_a_transformer_under_flow_matching() -> None:
         assert torch.equal(sample(), ends[1])
         realignment.lam = torch.tensor([0.0, 1.0])
         torch.testing.assert_close(sample(), torch.stack([ends[0][0], ends[1][1]]))
+
+
+@torch.no_grad()
+def test_the_denoiser_may_return_its_own_output_class(sd15: StableDiffusionPipeline) -> None:
+    inputs = (torch.randn(2, 4, 8, 8), torch.tensor(500.0))
+    condition = encode_prompts(sd15, PROMPTS)
+    with realign(sd15, perturb(sd15.unet, seed=1), 0.5):
+        output = sd15.unet(*inputs, **condition)
+        (plain,) = sd15.unet(*inputs, **condition, return_dict=False)
+    assert type(output).__name__ == "UNet2DConditionOutput"
+    assert torch.equal(output.sample, plain)
