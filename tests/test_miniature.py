@@ -42,6 +42,11 @@ def test_it_is_small_and_holds_no_pickles() -> None:
     assert not {path.suffix for path in files} & {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 
 
+def test_it_does_not_say_where_it_was_made() -> None:
+    for file in [*WORLD.rglob("*.json"), *WORLD.rglob("*.toml"), *WORLD.rglob("*.md")]:
+        assert '": "/' not in file.read_text(), file
+
+
 def test_no_other_code_knows_the_bundled_settings() -> None:
     """Its names appear in its own settings file alone."""
     package = WORLD.parent

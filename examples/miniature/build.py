@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -116,9 +117,18 @@ class Build:
 
     def write_card(self) -> None:
         """The settings file and the model card."""
+        forget_paths(self.world)
         (self.world / "lamsearch.toml").write_text(card.settings_file(self.recipe))
         text = card.model_card(self.recipe, self.work, self.world)
         (self.world / "README.md").write_text(text)
+
+
+def forget_paths(world: Path) -> None:
+    """Drop from the configurations where diffusers loaded a model from while building."""
+    for file in world.rglob("config.json"):
+        config = json.loads(file.read_text())
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def train_on(job: Callable[..., None], recipe: Recipe, path: Path) -> None:
