@@ -111,9 +111,13 @@ def report(rows: list[dict[str, Any]], reward: str) -> None:
             f"| {row['seed']} | {row['lam']:.3f} | {low:.3f} to {high:.3f} | {row['regret']:.2f} | "
             f"{row['observed_lam']:.3f} | {row['observed_regret']:.2f} |"
         )
-    good = sum(row["regret"] <= WORST_SHARE for row in rows)
+    print("\n| | mean regret | worst | at most 5 % |\n|---|---|---|---|")
+    for name, key in (("λ*", "regret"), ("best observed", "observed_regret")):
+        losses = [row[key] for row in rows]
+        good = sum(loss <= WORST_SHARE for loss in losses)
+        mean = sum(losses) / len(losses)
+        print(f"| {name} | {mean:.2f} % | {max(losses):.2f} % | {good} of {len(losses)} |")
     covered = sum(row["interval"][0] <= best <= row["interval"][1] for row in rows)
-    print(f"{good} of {len(rows)} seeds lose at most {WORST_SHARE:g} % of the range")
     print(f"{covered} of {len(rows)} intervals contain the curve's maximum")
 
 
