@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lamsearch.errors import EvaluationError, StudyError
-from lamsearch.storage import Leases, open_storage
+from lamsearch.storage import Leases, open_storage, shown
 
 PARAMETER = "lam"
 _BATCH_KEY = "scores:"
@@ -121,7 +121,7 @@ class Study:
         except KeyError:
             known = optuna.get_all_study_names(self._database)
             raise StudyError(
-                f"no study '{name}' in {storage}: it has {', '.join(known) or 'none'}"
+                f"no study '{name}' in {shown(storage)}: it has {', '.join(known) or 'none'}"
             ) from None
         self._leases = Leases(self._database)
 

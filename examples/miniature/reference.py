@@ -15,7 +15,7 @@ from diffusers import (
 )
 from recipe import Recipe
 from tokens import CONTEXT, new_tokenizer, tokenize
-from training import MovingAverage, report, schedule
+from training import MovingAverage, report, schedule, take_step
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WIDTH = 64
@@ -93,11 +93,7 @@ def train_reference(recipe: Recipe, vae_folder: Path, folder: Path) -> None:
     for step in range(recipe.reference_steps):
         rows = torch.randint(len(latents), (recipe.reference_batch,), generator=generator)
         loss = denoising_loss(*models, latents[rows], tokens[rows], generator)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(models.parameters(), 1.0)
-        optimizer.step()
-        decay.step()
+        take_step(loss, models, optimizer, decay)
         average.update()
         report("reference", step, recipe.reference_steps, loss.item())
     average.copy_to_module()

@@ -15,7 +15,7 @@ from recipe import Recipe
 from sampling import as_tensor
 from tokens import CONTEXT, new_tokenizer, tokenize
 from torch.nn import functional
-from training import MovingAverage, report, schedule
+from training import MovingAverage, report, schedule, take_step
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
 TOWER = {
@@ -96,11 +96,7 @@ def train_clip(recipe: Recipe, folder: Path) -> None:
         pictures = draw_pictures(scans, 96, generator, **wide)
         tokens = tokenize(tokenizer, captions(pictures, generator))
         loss = contrastive_loss(model, pictures, tokens)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        decay.step()
+        take_step(loss, model, optimizer, decay)
         average.update()
         with torch.no_grad():
             model.logit_scale.clamp_(max=3.4)
@@ -128,11 +124,7 @@ def train_preference_model(recipe: Recipe, clip: Path, pairs: dict, folder: Path
     for step in range(recipe.preference_steps):
         batch = torch.randint(len(pairs["preferred"]), (64,), generator=generator)
         loss = bradley_terry_loss(model, pairs, pairs["preferred"][batch], pairs["rejected"][batch])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        decay.step()
+        take_step(loss, model, optimizer, decay)
         average.update()
         report(folder.name, step, recipe.preference_steps, loss.item())
     average.copy_to_module()

@@ -20,6 +20,20 @@ def schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sch
     )
 
 
+def take_step(
+    loss: torch.Tensor,
+    module: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    decay: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    """One optimiser step of `module` down `loss`, gradients clipped to norm 1."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    optimizer.step()
+    decay.step()
+
+
 def report(name: str, step: int, steps: int, loss: float) -> None:
     """Print one progress line every twentieth of the way."""
     if step % max(1, steps // 20) == 0 or step == steps - 1:

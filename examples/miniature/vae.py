@@ -8,7 +8,7 @@ import torch
 from data import IMAGE_SIZE, draw_pictures, load_scans
 from diffusers import AutoencoderKL
 from recipe import Recipe
-from training import report, schedule
+from training import report, schedule, take_step
 
 
 def new_vae() -> AutoencoderKL:
@@ -50,11 +50,7 @@ def train_vae(recipe: Recipe, folder: Path) -> None:
     for step in range(recipe.vae_steps):
         images = draw_pictures(scans, 16, generator, saturation=(0.3, 1.15)).images.clamp(-1, 1)
         loss = vae_loss(vae, images, generator)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        decay.step()
+        take_step(loss, vae, optimizer, decay)
         report("vae", step, recipe.vae_steps, loss.item())
     set_latent_scale(vae, draw_pictures(scans, 512, generator).images)
     vae.half().save_pretrained(folder)

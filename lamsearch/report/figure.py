@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from lamsearch.report.table import beta_text
-from lamsearch.summary import EvaluatedLam, Summary
+from lamsearch.summary import EvaluatedLam, Summary, effective_beta
 
 FORMATS = (".png", ".svg", ".pdf")
 _POINTS = 201
@@ -49,7 +49,7 @@ def curve(summary: Summary) -> Curve:
     ticks = {}
     if summary.beta is not None:
         for lam in torch.linspace(low, high, _TICKS, dtype=torch.float64).tolist():
-            ticks[lam] = beta_text(summary.beta / lam if lam else float("inf"))
+            ticks[lam] = beta_text(effective_beta(summary.beta, lam))
     return Curve(lams, mean, mean - spread, mean + spread, ticks)
 
 

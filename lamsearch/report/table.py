@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lamsearch.summary import EvaluatedLam, Summary
+from lamsearch.summary import EvaluatedLam, Summary, effective_beta
 
 
 def summary_table(summary: Summary) -> RenderableType:
@@ -35,11 +35,8 @@ def beta_text(beta: float | None) -> str:
 def _interval_text(summary: Summary, beta: float) -> str:
     """Return the 95 % interval of β/λ*, the smaller strength first."""
     low, high = summary.lam_interval
-    return f"{beta_text(_divide(beta, high))} to {beta_text(_divide(beta, low))}"
-
-
-def _divide(beta: float, lam: float) -> float:
-    return beta / lam if lam else math.inf
+    weak, strong = effective_beta(beta, high), effective_beta(beta, low)
+    return f"{beta_text(weak)} to {beta_text(strong)}"
 
 
 def _reward(summary: Summary) -> str:
