@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -149,8 +149,10 @@ def next_lam(
     surrogate: Surrogate,
     *,
     acquisition: str = "auto",
-    evaluated: Sequence[float] = (),
+    taken: Sequence[float] = (),
     pending: Sequence[float] = (),
+    feasible: Function | None = None,
+    observed: bool = False,
     delta: float = 0.1,
 ) -> float:
     """The λ to evaluate next: a pure function of its arguments.
@@ -162,8 +164,11 @@ def next_lam(
     Args:
         surrogate: Fitted to all finished evaluations.
         acquisition: One of `ACQUISITIONS`.
-        evaluated: λs not to propose besides those that the surrogate knows (failed ones, say).
+        taken: λs not to propose besides those that the surrogate knows (failed ones, say).
         pending: λs under evaluation by other workers.
+        feasible: Probability that a constraint holds; candidates count as much as it is probable.
+        observed: Whether the answer will be the evaluation with the largest mean score, as in the
+            paper, so that "ei" means improvement on that (Eq. 43 with f⁺ = max R̂).
         delta: δ of the upper confidence bound.
 
     Raises:
@@ -171,15 +176,15 @@ def next_lam(
     """
     if acquisition not in ACQUISITIONS:
         raise ValueError(f"unknown acquisition {acquisition!r}; choose from {list(ACQUISITIONS)}")
-    known = surrogate.observations.lams.tolist()
-    taken = torch.tensor([*known, *evaluated, *pending], dtype=torch.float64)
+    low, high = surrogate.bounds
+    known = [*surrogate.observations.lams.tolist(), *taken, *pending]
+    occupied = torch.tensor(known, dtype=torch.float64)
     if pending:
         surrogate = surrogate.believe(torch.tensor(pending, dtype=torch.float64))
-    criterion = ACQUISITIONS[acquisition](surrogate, delta)
-    low, high = surrogate.bounds
+    criterion = ACQUISITIONS[acquisition](surrogate, _Situation(feasible, observed, delta))
 
     def distance(lams: Tensor) -> Tensor:
-        return (lams[:, None] - taken).abs().min(dim=1).values
+        return (lams[:, None] - occupied).abs().min(dim=1).values
 
     def admissible(lams: Tensor) -> Tensor:
         return criterion(lams).where(distance(lams) >= CLEARANCE * (high - low), -torch.inf)
@@ -190,47 +195,84 @@ def next_lam(
     return lam if value > -torch.inf else maximize_on_line(distance, surrogate.bounds)[0]
 
 
+class _Situation(NamedTuple):
+    """What acquisitions have to know besides the surrogate; fields as in `next_lam`."""
+
+    feasible: Function | None
+    observed: bool
+    delta: float
+
+    def log_probability(self, lams: Tensor) -> Tensor:
+        """Logarithm of the probability (g,) that the constraint holds; 0 without one."""
+        return torch.zeros_like(lams) if self.feasible is None else self.feasible(lams).log()
+
+
 def _density(z: Tensor) -> Tensor:
     return torch.exp(-z.square() / 2 - _LOG_SQRT_2PI)
 
 
-def _expected_improvement(surrogate: Surrogate, delta: float) -> Function:
-    X: Tensor = surrogate.train_inputs[0]
-    evaluated = X[0, :, 0]
-    incumbent = evaluated[surrogate.mean(evaluated).argmax(dim=0, keepdim=True)]
+def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Function:
+    if situation.observed:
+        return _improvement_on_best_observed(surrogate, situation)
+    evaluated = surrogate.lams
+    worth = surrogate.mean(evaluated).where(_probable(evaluated, situation), -torch.inf)
+    incumbent = evaluated[worth.argmax(dim=0, keepdim=True)]
     incumbent_mean, incumbent_variance = surrogate.marginals(incumbent)
 
     def criterion(lams: Tensor) -> Tensor:
         mean, variance = surrogate.marginals(lams)
         together = surrogate.members(lams, incumbent)[1].squeeze(-1)
         difference = (variance + incumbent_variance - 2 * together).clamp_min(0)
-        # EI of a mixture is the mean of its members' EI; the constant −log S changes nothing.
-        return log_expected_improvement(mean - incumbent_mean, difference, 0.0).logsumexp(dim=0)
+        improvement = log_expected_improvement(mean - incumbent_mean, difference, 0.0)
+        return _mixed(surrogate, improvement) + situation.log_probability(lams)
 
     return criterion
 
 
-def _upper_confidence_bound(surrogate: Surrogate, delta: float) -> Function:
-    width = ucb_width(len(surrogate.observations.lams), delta)
+def _improvement_on_best_observed(surrogate: Surrogate, situation: _Situation) -> Function:
+    best = surrogate.observations.values.max().item()
 
     def criterion(lams: Tensor) -> Tensor:
-        return upper_confidence_bound(surrogate.mean(lams), surrogate.variance(lams), width)
+        improvement = log_expected_improvement(*surrogate.marginals(lams), best)
+        return _mixed(surrogate, improvement) + situation.log_probability(lams)
 
     return criterion
 
 
-def _knowledge_gradient(surrogate: Surrogate, delta: float) -> Function:
+def _mixed(surrogate: Surrogate, log_improvement: Tensor) -> Tensor:
+    """EI of a mixture is the mean of its members' EI."""
+    return (log_improvement + surrogate.weights.log()[:, None]).logsumexp(dim=0)
+
+
+def _upper_confidence_bound(surrogate: Surrogate, situation: _Situation) -> Function:
+    width = ucb_width(len(surrogate.observations.lams), situation.delta)
+
+    def criterion(lams: Tensor) -> Tensor:
+        bound = upper_confidence_bound(surrogate.mean(lams), surrogate.variance(lams), width)
+        return bound.where(_probable(lams, situation), -torch.inf)
+
+    return criterion
+
+
+def _knowledge_gradient(surrogate: Surrogate, situation: _Situation) -> Function:
     line = torch.linspace(*surrogate.bounds, GRID_SIZE // 2 + 1, dtype=torch.float64)
+    line = line[_probable(line, situation)]
     mean = surrogate.mean(line)
 
     def criterion(lams: Tensor) -> Tensor:
-        variance = surrogate.variance(lams) + surrogate.noise_variance
-        return knowledge_gradient(mean, surrogate.covariance(lams, line), variance)
+        gain = knowledge_gradient(mean, *surrogate.predictive(lams, line))
+        return gain.log() + situation.log_probability(lams)
 
     return criterion
 
 
-ACQUISITIONS: MappingProxyType[str, Callable[[Surrogate, float], Function]] = MappingProxyType(
+def _probable(lams: Tensor, situation: _Situation) -> Tensor:
+    """Where the constraint holds rather than not (g,); if it does so nowhere, everywhere."""
+    holds = situation.log_probability(lams) >= math.log(0.5)
+    return holds if holds.any() else torch.ones_like(holds)
+
+
+ACQUISITIONS: MappingProxyType[str, Callable[[Surrogate, _Situation], Function]] = MappingProxyType(
     {
         "auto": _knowledge_gradient,
         "ei": _expected_improvement,

@@ -1,82 +1,110 @@
-"""Scores per image → what the surrogate may know: means and how far to trust their differences.
+"""Scores per image → what the surrogate may know: means and the covariance of their errors.
 
-A study draws the same images (prompt and seed) at every λ, so the scores are a two-way layout
-with one score a cell:
-
-    y_ij = J(λ_j) + a_i + e_ij
-
-The image effect a_i is the same at every λ and cancels in comparisons; only e_ij, which is several
-times smaller, stands between two λs.
+A study draws images (prompt and seed) by a plan, the same ones or many of the same at every λ.
+Comparisons are made within images (`lamsearch.deviations`): what the images have in common at all
+λs, several times larger than what stands between two λs, cancels. It stays in the level of J.
 
 | symbol | code | meaning | shape |
 |---|---|---|---|
-| y_ij | `table` | score of image i at λ_j | (n, m): one row a λ |
-| ȳ_j | `values` | mean over the images, the paper's R̂ | (n,) |
-| Var(e_ij)/m | `variances` | what counts for comparing λs; NaN = unknown | (n,) |
-| Var(a_i)/m | `offset_variance` | variance of the offset common to all λs | number |
+| y_ij | `scores` | score of image i at λ_j; NaN = none | n rows |
+| R̂_j | `values` | mean score at λ_j; the paper's R̂ where all images are there | (n,) |
+| Cov | `covariance` | of the values' errors, without the offset; NaN diagonal = unknown | (n, n) |
+| Var(a_i)/m | `offset_variance` | of the offset common to all values | number |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-POOLING = 10
-"""Degrees of freedom by which the variance of one λ leans on that of all λs."""
-
-Block: TypeAlias = tuple[Tensor, Tensor, float]
-"""Means and paired variances (k,) of evaluations on the same images; their offset's variance."""
+from lamsearch.deviations import Deviations, Pattern, compare
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
     """The evaluated λs as the surrogate sees them; all tensors float64.
 
-    Errors of different λs are taken as independent given the common offset: this is the diagonal
-    of their covariance. (On a fixed image plan errors of neighbouring λs are alike; a full
-    covariance (n, n) would take the place of `variances`, here and in the likelihood.)
-
     Attributes:
         lams: (n,) evaluated λs.
         values: (n,) mean score at each λ.
-        variances: (n,) variance of each value without the common offset; NaN = unknown.
+        covariance: (n, n) of the values' errors without the common offset. NaN on the diagonal
+            marks a value whose variance is unknown and its errors independent.
+        working: (n,) variances that would make the differences of the values as uncertain as they
+            are on average, if their errors were independent; NaN = unknown.
         offset_variance: Variance of the offset that all values share. It is part of the standard
             error of J(λ) but plays no part in any comparison of two λs.
+        deviations: Of single images, where all values come from images that can be compared.
+        images: Images in one evaluation, on average.
     """
 
     lams: Tensor
     values: Tensor
-    variances: Tensor
+    covariance: Tensor
+    working: Tensor
     offset_variance: float = 0.0
+    deviations: Deviations | None = None
+    images: float = 1.0
 
     def __post_init__(self) -> None:
-        shapes = {tuple(t.shape) for t in (self.lams, self.values, self.variances)}
-        if len(shapes) != 1 or len(self.lams.shape) != 1 or not len(self.lams):
-            raise ValueError(f"lams, values, variances must share one shape (n ≥ 1,), got {shapes}")
-        if any(t.dtype != torch.float64 for t in (self.lams, self.values, self.variances)):
-            raise TypeError("lams, values and variances must be float64")
+        n = len(self.lams) if self.lams.ndim == 1 else 0
+        tensors = (self.lams, self.values, self.working, self.covariance)
+        shapes = [tuple(t.shape) for t in tensors]
+        if not n or shapes != [(n,), (n,), (n,), (n, n)]:
+            expected = "lams, values, working (n ≥ 1,) and covariance (n, n)"
+            raise ValueError(f"{expected} expected, got {shapes}")
+        if any(t.dtype != torch.float64 for t in tensors):
+            raise TypeError("lams, values, working and covariance must be float64")
         if not (self.lams.isfinite().all() and self.values.isfinite().all()):
             raise ValueError("lams and values must be finite; leave failed evaluations out")
-        if (self.variances < 0).any() or self.offset_variance < 0:
+        if (self.variances < 0).any() or (self.working < 0).any() or self.offset_variance < 0:
             raise ValueError("variances cannot be negative")
+
+    @classmethod
+    def independent(
+        cls, lams: Tensor, values: Tensor, variances: Tensor, offset_variance: float = 0.0
+    ) -> Observations:
+        """Return observations whose errors are independent, of known variances (n,) or NaN."""
+        return cls(lams, values, variances.diag(), variances, offset_variance)
+
+    @property
+    def variances(self) -> Tensor:
+        """Variance (n,) of each value without the common offset; NaN = unknown."""
+        return self.covariance.diagonal()
+
+    def next_error(self, lams: Tensor) -> tuple[Tensor, Tensor]:
+        """The error of one more evaluation, as a combination of those of the values and a rest.
+
+        Exact where all evaluations have the same images, and so has the next; else as if the next
+        one's images were any of those seen before.
+
+        Args:
+            lams: (g,) candidates.
+
+        Returns:
+            Coefficients (n, g) of the values' errors, and variances (g,) of the whole; NaN =
+            unknown.
+        """
+        if self.deviations is None:
+            known = self.variances.mean() if len(self.lams) > 1 else self.offset_variance
+            return lams.new_zeros(len(self.lams), len(lams)), torch.ones_like(lams) * known
+        coefficients, remaining = self.deviations.regression(lams)
+        explained = (coefficients * (self.deviations.scatter @ coefficients)).sum(dim=0)
+        return coefficients, (explained + remaining) / self.images
 
 
 def observe(lams: Sequence[float], scores: Sequence[ArrayLike]) -> Observations:
     """Reduce the scores of all evaluations to `Observations`.
 
-    Arrays of one length are paired by position: position i is the same image at every λ. If all
-    evaluations are such arrays, `variances` are paired and the image effect is in
-    `offset_variance`. An image missing at one λ is then left out at every λ, since a mean over
-    other images is no comparison. Otherwise no offset is common to all:
+    Arrays of one length are paired by position: position i is the same image at every λ. An
+    image need not have a score at every λ; it then tells of the λs at which it has. Evaluations
+    that share no image, not even through others, can be compared by their means only, and each
+    group of them carries its own offset:
 
-    * arrays of other lengths are other images: each length is paired within itself, and each
-      evaluation's variance contains its own offset (careful: too large within one length);
-    * so are arrays that leave fewer than two images complete: each is then taken by itself;
+    * arrays of other lengths are other images;
     * a plain number or an array with a single score has unknown variance (NaN), which the
       surrogate infers, one for all.
 
@@ -96,18 +124,17 @@ def observe(lams: Sequence[float], scores: Sequence[ArrayLike]) -> Observations:
     if len(lams) != len(scores):
         raise ValueError(f"{len(lams)} λs but {len(scores)} evaluations")
     rows = [_row(lam, score) for lam, score in zip(lams, scores, strict=True)]
-    blocks = _blocks(rows)
-    shared = len(blocks) == 1
-    values, variances = torch.empty(2, len(rows), dtype=torch.float64)
-    for index, (means, paired, offset) in blocks:
-        values[index] = means
-        variances[index] = paired if shared else paired + offset
-    return Observations(
-        lams=torch.tensor(lams, dtype=torch.float64),
-        values=values,
-        variances=variances,
-        offset_variance=blocks[0][1][2] if shared else 0.0,
-    )
+    at = torch.tensor(lams, dtype=torch.float64)
+    groups = list(_groups(at, rows))
+    if len(groups) == 1:
+        return groups[0][1]
+    values, working = torch.empty_like(at), torch.empty_like(at)
+    covariance = torch.zeros(len(at), len(at), dtype=torch.float64)
+    for index, group in groups:
+        values[index] = group.values
+        working[index] = group.working + group.offset_variance
+        covariance[index[:, None], index] = group.covariance + group.offset_variance
+    return Observations(at, values, covariance, working)
 
 
 def _row(lam: float, score: ArrayLike) -> Tensor:
@@ -121,40 +148,71 @@ def _row(lam: float, score: ArrayLike) -> Tensor:
     return row.reshape(-1)
 
 
-def _blocks(rows: list[Tensor]) -> list[tuple[list[int], Block]]:
-    """Group the evaluations whose images are the same, and reduce each group."""
-    groups: dict[int, list[int]] = {}
-    for j, row in enumerate(rows):
-        groups.setdefault(len(row), []).append(j)
-    blocks: list[tuple[list[int], Block]] = []
-    for index in groups.values():
-        table = torch.stack([rows[j] for j in index])
-        complete = ~table.isnan().any(dim=0)
-        if complete.sum() >= 2 or len(index) == table.shape[1] == 1:
-            blocks.append((index, _two_way(table[:, complete])))
-        else:
-            blocks += [([j], _two_way(rows[j][~rows[j].isnan()][None])) for j in index]
-    return blocks
+def _groups(lams: Tensor, rows: list[Tensor]) -> Iterator[tuple[Tensor, Observations]]:
+    """Yield the observations of each group of evaluations that images connect, and its rows."""
+    lengths = [len(row) for row in rows]
+    for length in sorted(set(lengths)):
+        same = torch.tensor([j for j, other in enumerate(lengths) if other == length])
+        table = torch.stack([rows[j] for j in same.tolist()])
+        for members in _connected(~table.isnan()):
+            yield same[members], _group(lams[same[members]], table[members])
 
 
-def _two_way(table: Tensor) -> Block:
-    """Means, paired variances and offset variance of a complete table (k, m).
+def _connected(present: Tensor) -> Iterator[Tensor]:
+    """Yield the rows (k,) of each connected part of the table `present` (n, m)."""
+    shared = present.double() @ present.T.double() > 0
+    left = torch.ones(len(present), dtype=torch.bool)
+    while left.any():
+        reached = torch.zeros_like(left)
+        reached[left.nonzero()[0]] = True
+        for _ in range(len(left)):
+            reached = shared[reached].any(dim=0)
+        yield reached.nonzero().squeeze(1)
+        left &= ~reached
 
-    The pooled residual mean square is the textbook one, Σ r_ij² / ((k−1)(m−1)). The share of row j,
-    k/(k−1) Σ_i r_ij² / (m−1), has the expectation ((k−2) σ_j² + mean σ²)/(k−1): unbiased when the
-    σ_j are equal, never negative, and of the pooled value as its mean. With few images it leans on
-    the pooled value, else a chance agreement of two or three scores would pass for certainty.
-    """
-    k, m = table.shape
-    means = table.mean(dim=1)
-    if m == 1:
-        return means, torch.full_like(means, torch.nan), 0.0
-    if k == 1:
-        return means, torch.zeros_like(means), table.var().item() / m
-    effects = table.mean(dim=0)
-    squares = (table - means[:, None] - effects + effects.mean()).square()
-    pooled = squares.sum() / ((k - 1) * (m - 1))
-    own = squares.sum(dim=1) / (m - 1) * k / (k - 1)
-    residual = (POOLING * pooled + (m - 1) * own) / (POOLING + m - 1)
-    image_effect = (effects.var() - pooled / k).clamp_min(0)
-    return means, residual / m, image_effect.item() / m
+
+def _group(lams: Tensor, table: Tensor) -> Observations:
+    """Observations of evaluations (k, m) that images connect."""
+    table = table[:, ~table.isnan().all(dim=0)]
+    comparison = compare(lams, _patterns(table)) if len(lams) > 1 else None
+    if comparison is None:
+        return _incomparable(lams, table)
+    level, offset_variance = _level(table - comparison.contrasts[:, None])
+    images = (~table.isnan()).sum(dim=1).double()
+    differences = comparison.covariance.trace() / (len(lams) - 1)
+    return Observations(
+        lams=lams,
+        values=level + comparison.contrasts,
+        covariance=comparison.covariance,
+        working=differences * images.reciprocal() / images.reciprocal().mean(),
+        offset_variance=offset_variance,
+        deviations=comparison.deviations,
+        images=images.mean().item(),
+    )
+
+
+def _incomparable(lams: Tensor, table: Tensor) -> Observations:
+    """Observations of one evaluation, or of some that have a single image in common."""
+    if len(lams) == 1 and table.shape[1] > 1:
+        level, offset_variance = _level(table)
+        nothing = torch.zeros_like(lams)
+        return Observations.independent(lams, level.expand(1), nothing, offset_variance)
+    unknown = torch.full_like(lams, torch.nan)
+    return Observations.independent(lams, table.nanmean(dim=1), unknown)
+
+
+def _patterns(table: Tensor) -> list[Pattern]:
+    """Sort the images of a table (k, m) by the evaluations they were seen at."""
+    seen, which = torch.unique((~table.isnan()).T, dim=0, return_inverse=True)
+    patterns = []
+    for number, rows in enumerate(seen):
+        if rows.sum() > 1:
+            scores = table[rows][:, which == number]
+            patterns.append(Pattern(rows.nonzero().squeeze(1), scores))
+    return patterns
+
+
+def _level(table: Tensor) -> tuple[Tensor, float]:
+    """Mean over the images of what they have in common at all λs, and its variance."""
+    effects = table.nanmean(dim=0)
+    return effects.mean(), effects.var().item() / len(effects) if len(effects) > 1 else 0.0

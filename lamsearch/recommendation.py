@@ -2,24 +2,48 @@
 
 | symbol | code | meaning |
 |---|---|---|
-| λ* | `lam` | argmax of the posterior mean of J over the bounds |
+| λ* | `lam` | argmax of the posterior mean of J over the bounds, where the constraint holds |
 | J(λ*) | `value` | posterior mean there |
 | argmax R̂ | `best_observed` | the paper's answer: the evaluated λ of the largest mean score |
+| J(λ*) − J(0), J(λ*) − J(1) | `Gain` | over the reference and the aligned model |
+| P(J(λ*) ≥ max J − ε) | `probability` | of losing at most ε; its complement is the risk |
 
 The largest of several noisy means is large in part because its noise is: the paper's answer
 overrates itself ("winner's curse"). The posterior mean weighs neighbouring λs together and does
-not.
+not. All statements hold under the model: a curve as smooth as the kernel says, Gaussian errors.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from lamsearch.acquisition import GRID_SIZE, maximize_on_line
-from lamsearch.surrogate import Surrogate
+from lamsearch.surrogate import Surrogate, square_root
+
+MINIMUM_EVALUATIONS = 5
+"""A search is not stopped before."""
+
+LEVEL = 0.95
+_NORMAL_QUANTILE = 1.959964
+_DRAWS = 2048
+_PLAN_POINTS = 12
+
+Feasible = Callable[[Tensor], Tensor]
+"""λs (g,) → the probability (g,) that the constraint holds there."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of J with its standard error, and its 95 % interval."""
+
+    value: float
+    stderr: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -30,9 +54,16 @@ class Recommendation:
         lam: λ*, within the bounds.
         value: Estimate of J(λ*).
         value_stderr: Standard error of `value`, the images' common offset included.
-        lam_interval: Central 95 % of the posterior of argmax J, widened to contain `lam`. It
-            holds under the model: a smooth curve, Gaussian errors, the priors of the surrogate.
+        lam_interval: Central 95 % of the posterior of the best λ, widened to contain `lam`.
         best_observed: (λ, mean score) of the largest mean score, the paper's answer.
+        gain_over_reference: J(λ*) − J(0).
+        gain_over_aligned: J(λ*) − J(1).
+        epsilon: ε, in the units of the scores.
+        probability: That J(λ*) is at most ε below the best J within the bounds.
+        expected_loss: Mean of max J − J(λ*).
+        plan_share: Part of the expected loss that would stay if the images' curve were known at
+            every λ, so that only more images can reduce it; None where errors are independent.
+        feasible: Whether the constraint holds at λ* with the confidence asked.
     """
 
     lam: float
@@ -40,54 +71,196 @@ class Recommendation:
     value_stderr: float
     lam_interval: tuple[float, float]
     best_observed: tuple[float, float]
+    gain_over_reference: Gain
+    gain_over_aligned: Gain
+    epsilon: float
+    probability: float
+    expected_loss: float
+    plan_share: float | None
+    feasible: bool = True
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """ε: how much of J may be lost, in the units of the scores or as a share of the curve's range.
+
+    The range is that of the fitted curve at the evaluated λs: noise is not in it.
+    """
+
+    amount: float
+    relative: bool = True
+
+    def __call__(self, surrogate: Surrogate) -> float:
+        """Return ε in the units of the scores."""
+        if not self.relative:
+            return self.amount
+        means = surrogate.mean(surrogate.observations.lams)
+        return self.amount * (means.max() - means.min()).item()
+
+
+FIVE_PERCENT = Tolerance(0.05)
 
 
 def recommend(
-    surrogate: Surrogate, *, draws: int = 2048, seed: int = 0, level: float = 0.95
+    surrogate: Surrogate,
+    *,
+    observed: bool = False,
+    tolerance: Tolerance = FIVE_PERCENT,
+    feasible: Feasible | None = None,
+    confidence: float = 0.95,
 ) -> Recommendation:
     """Recommend λ*.
 
     Args:
         surrogate: Fitted to all evaluations.
-        draws: Posterior curves whose maximisers make the interval.
-        seed: Of these draws.
-        level: Probability of the interval.
+        observed: Answer as the paper does: the evaluated λ of the largest mean score.
+        tolerance: ε.
+        feasible: Probability of a constraint.
+        confidence: With which it has to hold at λ*; where it does so nowhere, λ* is the most
+            probable λ.
     """
-    lam = _best_mean(surrogate)
+    best = _best_observed(surrogate)
+    lam = _answer(surrogate, observed, feasible, confidence)
     at = torch.tensor([lam], dtype=torch.float64)
+    curves = _Curves(surrogate, lam, _candidates(surrogate, feasible, confidence))
+    low, high = curves.interval()
+    epsilon = tolerance(surrogate)
     variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
-    low, high = _argmax_interval(surrogate, draws=draws, seed=seed, level=level)
-    observations = surrogate.observations
-    best = int(observations.values.argmax())
     return Recommendation(
         lam=lam,
         value=surrogate.mean(at).item(),
         value_stderr=math.sqrt(variance),
         lam_interval=(min(low, lam), max(high, lam)),
-        best_observed=(observations.lams[best].item(), observations.values[best].item()),
+        best_observed=best,
+        gain_over_reference=gain(surrogate, lam, 0.0),
+        gain_over_aligned=gain(surrogate, lam, 1.0),
+        epsilon=epsilon,
+        probability=curves.probability(epsilon),
+        expected_loss=curves.loss.mean().item(),
+        plan_share=_plan_share(surrogate, curves.loss.mean().item()),
+        feasible=bool(_allowed(at, feasible, confidence).all()),
     )
 
 
-def _best_mean(surrogate: Surrogate) -> float:
+def should_stop(
+    surrogate: Surrogate,
+    *,
+    tolerance: Tolerance,
+    confidence: float,
+    feasible: Feasible | None = None,
+    observed: bool = False,
+) -> bool:
+    """Tell whether P(J(λ*) ≥ max J − ε) has reached the confidence asked, under the model.
+
+    Args:
+        surrogate: Fitted to all evaluations; fewer than `MINIMUM_EVALUATIONS` are never enough.
+        tolerance: ε.
+        confidence: In (0, 1); asked of the constraint too.
+        feasible: As in `recommend`.
+        observed: As in `recommend`.
+    """
+    if len(surrogate.observations.lams) < MINIMUM_EVALUATIONS:
+        return False
+    lam = _answer(surrogate, observed, feasible, confidence)
+    if not _allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
+        return False
+    curves = _Curves(surrogate, lam, _candidates(surrogate, feasible, confidence))
+    return curves.probability(tolerance(surrogate)) >= confidence
+
+
+def gain(surrogate: Surrogate, lam: float, other: float) -> Gain:
+    """Return J(lam) − J(other): a paired difference, the images' common offset cancels."""
+    pair = torch.tensor([lam, other], dtype=torch.float64)
+    mean, covariance = surrogate.mean(pair), surrogate.covariance(pair)
+    variance = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]).item()
+    value, stderr = (mean[0] - mean[1]).item(), math.sqrt(max(variance, 0.0))
+    half = _NORMAL_QUANTILE * stderr
+    return Gain(value, stderr, (value - half, value + half))
+
+
+class _Curves:
+    """Posterior draws of J at λ* and wherever else the best λ may be."""
+
+    def __init__(self, surrogate: Surrogate, lam: float, others: Tensor) -> None:
+        lams = torch.cat([torch.tensor([lam], dtype=torch.float64), others])
+        draws = surrogate.draws(lams, _DRAWS, generator=torch.Generator().manual_seed(0))
+        best, where = draws.max(dim=1)
+        self.loss, self._maximisers = best - draws[:, 0], lams[where]
+
+    def interval(self) -> tuple[float, float]:
+        """Central interval of the best λ."""
+        tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+        low, high = self._maximisers.quantile(tails).tolist()
+        return low, high
+
+    def probability(self, epsilon: float) -> float:
+        """P(J(λ*) ≥ max J − ε)."""
+        return (self.loss <= epsilon).double().mean().item()
+
+
+def _best_observed(surrogate: Surrogate) -> tuple[float, float]:
+    values = surrogate.observations.values
+    best = int(values.argmax())
+    return surrogate.observations.lams[best].item(), values[best].item()
+
+
+def _answer(
+    surrogate: Surrogate, observed: bool, feasible: Feasible | None, confidence: float
+) -> float:
+    return _best_observed(surrogate)[0] if observed else _best_mean(surrogate, feasible, confidence)
+
+
+def _line(surrogate: Surrogate, size: int = GRID_SIZE) -> Tensor:
+    return torch.linspace(*surrogate.bounds, size, dtype=torch.float64)
+
+
+def _allowed(lams: Tensor, feasible: Feasible | None, confidence: float) -> Tensor:
+    """Where the constraint holds with the confidence asked (g,)."""
+    return torch.ones_like(lams).bool() if feasible is None else feasible(lams) >= confidence
+
+
+def _attainable(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> float:
+    """The confidence asked, or the largest there is."""
+    return (
+        confidence if feasible is None else min(confidence, feasible(_line(surrogate)).max().item())
+    )
+
+
+def _candidates(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> Tensor:
+    """λs where the best one may lie."""
+    line = _line(surrogate)
+    return line[_allowed(line, feasible, _attainable(surrogate, feasible, confidence))]
+
+
+def _best_mean(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> float:
     """The posterior mean's argmax; an evaluated λ where it is as good (one value, a flat curve)."""
-    lam, value = maximize_on_line(surrogate.mean, surrogate.bounds, zooms=3)
+    attainable = _attainable(surrogate, feasible, confidence)
+
+    def mean(lams: Tensor) -> Tensor:
+        return surrogate.mean(lams).where(_allowed(lams, feasible, attainable), -torch.inf)
+
+    lam, value = maximize_on_line(mean, surrogate.bounds, zooms=3)
     low, high = surrogate.bounds
     evaluated = surrogate.observations.lams
     evaluated = evaluated[(low <= evaluated) & (evaluated <= high)]
     if not len(evaluated):
         return lam
-    means = surrogate.mean(evaluated)
+    means = mean(evaluated)
     deviation = surrogate.variance(torch.tensor([lam], dtype=torch.float64)).sqrt().item()
     rounding = 1e-7 * deviation + 1e-14 * abs(value)
     return evaluated[means.argmax()].item() if means.max().item() >= value - rounding else lam
 
 
-def _argmax_interval(
-    surrogate: Surrogate, *, draws: int, seed: int, level: float
-) -> tuple[float, float]:
-    lams = torch.linspace(*surrogate.bounds, GRID_SIZE, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(seed)
-    maximisers = lams[surrogate.draws(lams, draws, generator=generator).argmax(dim=1)]
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = maximisers.quantile(tails).tolist()
-    return low, high
+def _plan_share(surrogate: Surrogate, loss: float) -> float | None:
+    """Share of the expected loss that stays if the images' mean scores were known at every λ."""
+    if surrogate.observations.deviations is None or loss <= 0:
+        return None
+    line = _line(surrogate, GRID_SIZE // 2 + 1)
+    everywhere = surrogate.believe(line[:: len(line) // _PLAN_POINTS])
+    # What the posterior mean would still move by: the law of total covariance.
+    moves = surrogate.covariance(line) - everywhere.covariance(line)
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(len(line), _DRAWS, dtype=torch.float64, generator=generator)
+    means = surrogate.mean(line)[:, None] + square_root(moves) @ normal
+    saved = means.max(dim=0).values.mean() - surrogate.mean(line).max()
+    return min(max(1 - saved.item() / loss, 0.0), 1.0)

@@ -32,7 +32,9 @@ def tensor(*numbers):
 def surrogate(n=5, noise=0.01, bounds=(0.0, 1.0)):
     lams = torch.linspace(*bounds, n, dtype=torch.float64)
     values = torch.exp(-((lams - 0.6) ** 2) / 0.1) + 0.05 * torch.sin(40 * lams)
-    return fit_surrogate(Observations(lams, values, torch.full_like(lams, noise)), bounds=bounds)
+    return fit_surrogate(
+        Observations.independent(lams, values, torch.full_like(lams, noise)), bounds=bounds
+    )
 
 
 def normal_draws(count=400_000):
@@ -151,7 +153,9 @@ def test_suggestions_reveal_the_peak(acquisition):
     lams = [0.0, 1.0, 0.35, 0.7]
     for _ in range(6):
         at = torch.tensor(lams, dtype=torch.float64)
-        model = fit_surrogate(Observations(at, -((at - 0.42) ** 2), torch.full_like(at, 1e-6)))
+        model = fit_surrogate(
+            Observations.independent(at, -((at - 0.42) ** 2), torch.full_like(at, 1e-6))
+        )
         lams.append(next_lam(model, acquisition=acquisition))
     assert maximize_on_line(model.mean, (0.0, 1.0))[0] == pytest.approx(0.42, abs=5e-3)
 
@@ -169,7 +173,7 @@ def test_suggestions_reveal_the_peak(acquisition):
     ],
 )
 def test_next_lam_in_extreme_cases(acquisition, lams, values, variance):
-    observed = Observations(
+    observed = Observations.independent(
         tensor(*lams), tensor(*values), torch.full((len(lams),), variance).double()
     )
     lam = next_lam(fit_surrogate(observed), acquisition=acquisition, pending=(0.7,))
@@ -179,7 +183,7 @@ def test_next_lam_in_extreme_cases(acquisition, lams, values, variance):
 
 def test_where_no_room_is_left_the_widest_gap_is_taken():
     crowd = [0.004 * i for i in range(251) if i != 100]
-    assert next_lam(surrogate(), evaluated=crowd) == pytest.approx(0.4, abs=2e-3)
+    assert next_lam(surrogate(), taken=crowd) == pytest.approx(0.4, abs=2e-3)
 
 
 def test_unknown_acquisition_names_the_choices():

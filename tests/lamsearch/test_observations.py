@@ -1,4 +1,4 @@
-"""The two-way layout: what pairing may and may not change."""
+"""Pairing: what the scores of the same images may and may not say."""
 
 import math
 
@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lamsearch.observations import POOLING, Observations, observe
+from lamsearch.observations import Observations, observe
+from lamsearch.recommendation import recommend
+from lamsearch.surrogate import fit_surrogate
 
 
 @st.composite
 def tables(draw, missing=True):
-    """Scores (n, m) of n ≥ 2 λs, perhaps with holes, at least two images complete."""
+    """Scores (n, m) of n ≥ 2 λs with some noise of their own, perhaps with holes."""
     n, m = draw(st.integers(2, 5)), draw(st.integers(3, 8))
     table = draw(arrays(np.float64, (n, m), elements=st.floats(-5, 5, width=16)))
+    table += np.random.default_rng(draw(st.integers(0, 99))).normal(size=(n, m))
     if missing:
         holes = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(2, m - 1)), max_size=4))
         for hole in holes:
@@ -28,41 +31,68 @@ def lams(n):
     return [j / n for j in range(n)]
 
 
-def differences(observations):
-    return (observations.values - observations.values[0]).numpy()
+def centred(observations):
+    return (observations.values - observations.values.mean()).numpy()
+
+
+def images_of_curves(studies, lams, m, rng):
+    """Scores whose images differ in level, slope and curvature, and by something new each time."""
+    x = np.asarray(lams)[:, None]
+    level, slope, curvature = rng.normal(size=(3, studies, 1, m))
+    own = 0.05 * rng.normal(size=(studies, len(lams), m))
+    return 3 * level + 0.5 * slope * x + 0.3 * curvature * x**2 + own
 
 
 @given(table=tables(), data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_image_effect_changes_no_comparison(table, data):
+def test_a_constant_added_to_an_image_changes_no_comparison(table, data):
     m = table.shape[1]
-    effect = data.draw(arrays(np.float64, m, elements=st.floats(-5, 5, width=16)))
+    effect = data.draw(arrays(np.float64, m, elements=st.floats(-50, 50, width=16)))
     plain, shifted = (observe(lams(len(t)), list(t)) for t in (table, table + effect))
-    np.testing.assert_allclose(differences(shifted), differences(plain), atol=1e-10)
-    np.testing.assert_allclose(shifted.variances, plain.variances, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(centred(shifted), centred(plain), atol=1e-8)
+    np.testing.assert_allclose(shifted.covariance, plain.covariance, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(shifted.working, plain.working, rtol=1e-6, atol=1e-8)
+
+
+def test_a_constant_added_to_an_image_changes_nothing_in_the_answer():
+    rng = np.random.default_rng(5)
+    at = np.linspace(0, 1, 7)
+    table = images_of_curves(1, at, 12, rng)[0] - ((at - 0.4) ** 2)[:, None]
+    table[3, 5] = table[6, 2] = np.nan
+    shift = rng.normal(size=12) * 30
+    plain, shifted = (
+        recommend(fit_surrogate(observe(list(at), list(t)))) for t in (table, table + shift)
+    )
+    assert shifted.lam == pytest.approx(plain.lam, abs=1e-9)
+    assert shifted.lam_interval == pytest.approx(plain.lam_interval, abs=1e-9)
+    assert shifted.probability == pytest.approx(plain.probability, abs=1e-3)
+    for a, b in (
+        (shifted.gain_over_reference, plain.gain_over_reference),
+        (shifted.gain_over_aligned, plain.gain_over_aligned),
+    ):
+        assert (a.value, a.stderr) == pytest.approx((b.value, b.stderr), rel=1e-6)
 
 
 @given(table=tables(), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_order_of_images_is_irrelevant(table, seed):
-    permuted = table[:, np.random.default_rng(seed).permutation(table.shape[1])]
-    a, b = observe(lams(len(table)), list(table)), observe(lams(len(table)), list(permuted))
-    np.testing.assert_allclose(b.values, a.values, atol=1e-12)
-    np.testing.assert_allclose(b.variances, a.variances, atol=1e-12)
-    assert b.offset_variance == pytest.approx(a.offset_variance, abs=1e-12)
+def test_order_of_images_and_of_evaluations_is_irrelevant(table, seed):
+    rng = np.random.default_rng(seed)
+    columns, rows = rng.permutation(table.shape[1]), rng.permutation(len(table))
+    at = np.array(lams(len(table)))
+    a = observe(list(at), list(table))
+    b = observe(list(at[rows]), list(table[rows][:, columns]))
+    np.testing.assert_allclose(b.values, a.values[rows], atol=1e-9)
+    np.testing.assert_allclose(b.covariance, a.covariance[rows][:, rows], atol=1e-9)
+    assert b.offset_variance == pytest.approx(a.offset_variance, rel=1e-6, abs=1e-9)
 
 
 @given(table=tables(missing=False))
 @settings(max_examples=40, deadline=None)
-def test_mean_variance_is_the_textbook_residual_mean_square(table):
-    n, m = table.shape
-    residual = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    mean_square = (residual**2).sum() / ((n - 1) * (m - 1))
-    observations = observe(lams(n), list(table))
-    np.testing.assert_allclose(observations.variances.mean(), mean_square / m, atol=1e-12)
-    images = n * table.mean(0).var(ddof=1)
-    component = max(0.0, (images - mean_square) / n)
-    assert observations.offset_variance == pytest.approx(component / m, abs=1e-12)
+def test_where_all_images_are_there_the_values_are_plain_means(table):
+    observations = observe(lams(len(table)), list(table))
+    np.testing.assert_allclose(observations.values, table.mean(1), atol=1e-9)
+    offset = table.mean(0).var(ddof=1) / table.shape[1]
+    assert observations.offset_variance == pytest.approx(offset, rel=1e-6, abs=1e-12)
 
 
 @given(table=tables(missing=False))
@@ -70,43 +100,79 @@ def test_mean_variance_is_the_textbook_residual_mean_square(table):
 def test_two_lams_reduce_to_the_paired_t_test(table):
     a, b = table[:2]
     observations = observe([0.0, 1.0], [a, b])
+    contrast = torch.tensor([-1.0, 1.0], dtype=torch.float64)
     paired = (b - a).var(ddof=1) / len(a)
-    assert observations.variances.sum().item() == pytest.approx(paired, abs=1e-12)
+    assert (contrast @ observations.covariance @ contrast).item() == pytest.approx(paired, rel=1e-6)
+    assert observations.working.tolist() == pytest.approx([paired / 2] * 2, rel=1e-6)
 
 
-def test_missing_image_is_left_out_at_every_lam():
-    table = np.random.default_rng(0).normal(size=(3, 6))
-    holed = table.copy()
-    holed[1, 4] = np.nan
-    with_hole = observe(lams(3), list(holed))
-    without_image = observe(lams(3), list(np.delete(table, 4, axis=1)))
-    assert torch.equal(with_hole.values, without_image.values)
-    assert torch.equal(with_hole.variances, without_image.variances)
+def test_many_images_speak_for_themselves():
+    """With 4,000 images the covariance is the sample's, whatever its shape."""
+    rng = np.random.default_rng(0)
+    at = np.array([0.0, 0.2, 0.5, 0.9, 1.0])
+    table = images_of_curves(1, at, 4000, rng)[0]
+    table[4] += 2 * rng.normal(size=4000)  # far noisier at one λ
+    observations = observe(list(at), list(table))
+    centre = np.eye(5) - 1 / 5
+    sample = centre @ np.cov(table) @ centre / 4000
+    np.testing.assert_allclose(observations.covariance, sample, atol=0.02 * sample.max())
 
 
-def test_variances_are_calibrated():
-    """Differences between λs, and J itself, scatter as the variances say."""
+@pytest.mark.parametrize("plan", ["same", "holes", "rotating"])
+def test_covariances_are_calibrated(plan):
+    """Errors of all comparisons together scatter as the covariance says: χ² per degree is 1."""
     rng = np.random.default_rng(1)
-    studies, n, m = 2000, 3, 16
-    noise = np.array([0.2, 0.2, 0.5])[:, None]
-    values, variances, offsets = np.empty((studies, n)), np.empty((studies, n)), np.empty(studies)
-    for s in range(studies):
-        table = rng.normal(size=m) + noise * rng.normal(size=(n, m))
-        observations = observe(lams(n), list(table))
-        values[s], variances[s] = observations.values, observations.variances
-        offsets[s] = observations.offset_variance
-    # Expected shares: own variance with weight (n−2)/(n−1), then pooling; see `_two_way`.
-    squares = (noise**2).ravel()
-    pooled = squares.mean()
-    own = ((n - 2) * squares + pooled) / (n - 1)
-    expected = (POOLING * pooled + (m - 1) * own) / (POOLING + m - 1) / m
-    np.testing.assert_allclose(variances.mean(0), expected, rtol=0.03)
-    assert offsets.mean() == pytest.approx(1 / m, rel=0.05)
-    # All contrasts together are exactly unbiased; each J's variance is the sum of both parts.
-    contrasts = np.var(values - values.mean(1, keepdims=True), axis=0, ddof=1).sum()
-    assert contrasts == pytest.approx(variances.mean(0).sum() * (n - 1) / n, rel=0.1)
-    total = variances.mean() + offsets.mean()
-    assert values.var(axis=0, ddof=1).mean() == pytest.approx(total, rel=0.1)
+    at, m, studies = [0.0, 0.3, 0.5, 0.8, 1.0], 60, 150
+    chi, offsets = [], []
+    for table in images_of_curves(studies, at, m, rng):
+        shown = table.copy()
+        if plan == "holes":
+            shown[rng.random(shown.shape) < 0.1] = np.nan
+        if plan == "rotating":
+            for j in range(5):
+                seen = np.isin(np.arange(m) % 5, [j, (j + 1) % 5, (j + 2) % 5])
+                shown[j, ~seen] = np.nan
+        observations = observe(at, list(shown))
+        error = centred(observations)  # J is zero
+        values, vectors = np.linalg.eigh(observations.covariance.numpy())
+        chi.append((vectors.T @ error)[1:] ** 2 / values[1:])
+        offsets.append(observations.values.mean().item() ** 2 / observations.offset_variance)
+    np.testing.assert_allclose(np.mean(chi, axis=0), 1, atol=0.45)
+    assert np.mean(chi) == pytest.approx(1, abs=0.2)
+    assert np.mean(offsets) == pytest.approx(1, abs=0.4)
+
+
+def test_more_images_in_a_rotating_plan_make_smaller_errors():
+    rng = np.random.default_rng(3)
+    at = list(np.linspace(0, 1, 7))
+    errors = {"fixed": [], "rotating": []}
+    for table in images_of_curves(60, at, 70, rng):
+        rotating = np.full_like(table, np.nan)
+        for j in range(7):
+            seen = np.isin(np.arange(70) % 7, [j, (j + 1) % 7, (j + 3) % 7])
+            rotating[j, seen] = table[j, seen]
+        errors["rotating"].append(centred(observe(at, list(rotating))))
+        errors["fixed"].append(centred(observe(at, list(table[:, :30]))))
+    mean_squares = {plan: np.mean(np.square(error)) for plan, error in errors.items()}
+    assert mean_squares["rotating"] < 0.7 * mean_squares["fixed"]
+
+
+def test_next_error_follows_the_images_curves():
+    """An evaluation at a λ between others, on the same images, has an error known beforehand."""
+    rng = np.random.default_rng(2)
+    at, new = [0.0, 0.25, 0.5, 0.75, 1.0], 0.4
+    left, found = [], []
+    for table in images_of_curves(80, [*at, new], 40, rng):
+        observations = observe(at, list(table[:5]))
+        coefficients, variance = observations.next_error(torch.tensor([new], dtype=torch.float64))
+        error = table[:5].mean(1) - table[:5].mean()
+        predicted = coefficients[:, 0].numpy() @ error
+        actual = table[5].mean() - table[:5].mean()
+        left.append((actual - predicted) ** 2)
+        found.append((actual**2, variance.item()))
+    actual, expected = np.mean(found, axis=0)
+    assert np.mean(left) - 0.05**2 / 40 < 0.15 * actual
+    assert expected == pytest.approx(actual, rel=0.5)
 
 
 def test_one_evaluation_has_only_an_offset():
@@ -121,6 +187,7 @@ def test_plain_numbers_have_unknown_variance():
     observations = observe([0.0, 0.5], [0.25, 0.5])
     assert observations.values.tolist() == [0.25, 0.5]
     assert observations.variances.isnan().all()
+    assert observations.working.isnan().all()
     assert observations.offset_variance == 0
     assert observe([0.0, 0.5], [[0.25], [0.5]]).variances.isnan().all()
 
@@ -130,7 +197,8 @@ def test_arrays_of_unequal_lengths_carry_their_whole_variance():
     short, long = rng.normal(size=10), rng.normal(size=40)
     observations = observe([0.0, 1.0], [short, long])
     expected = [short.var(ddof=1) / 10, long.var(ddof=1) / 40]
-    np.testing.assert_allclose(observations.variances, expected)
+    np.testing.assert_allclose(observations.covariance, np.diag(expected))
+    np.testing.assert_allclose(observations.working, expected)
     assert observations.offset_variance == 0
 
 
@@ -138,16 +206,31 @@ def test_a_number_among_arrays():
     rng = np.random.default_rng(3)
     table = rng.normal(size=20) + 0.1 * rng.normal(size=(2, 20))
     alone, mixed = observe([0, 1], list(table)), observe([0, 1, 0.5], [*table, 0.3])
-    whole = alone.variances + alone.offset_variance
-    np.testing.assert_allclose(mixed.variances[:2], whole)
+    whole = alone.covariance + alone.offset_variance
+    np.testing.assert_allclose(mixed.covariance[:2, :2], whole)
     assert mixed.variances[2].isnan()
+    assert mixed.covariance[2, :2].tolist() == [0, 0]
 
 
-def test_without_two_complete_images_each_evaluation_stands_alone():
-    a, b = [1.0, 2.0, math.nan, math.nan], [math.nan, 5.0, 7.0, 9.0]
+def test_evaluations_that_no_image_connects_stand_alone():
+    a, b = [1.0, 2.0, math.nan, math.nan], [math.nan, math.nan, 7.0, 9.0]
     observations = observe([0.0, 1.0], [a, b])
-    assert observations.values.tolist() == [1.5, 7.0]
-    np.testing.assert_allclose(observations.variances, [0.25, 4 / 3])
+    assert observations.values.tolist() == [1.5, 8.0]
+    np.testing.assert_allclose(observations.covariance, [[0.25, 0], [0, 1]])
+
+
+def test_images_connect_through_other_evaluations():
+    nan = math.nan
+    scores = [[1, 2, 3, nan, nan], [nan, 2.5, 3.5, 4, nan], [nan, nan, nan, 4.25, 5]]
+    observations = observe([0.0, 0.5, 1.0], scores)
+    np.testing.assert_allclose(observations.values.diff(), [0.5, 0.25], atol=1e-9)
+
+
+def test_scores_that_agree_exactly_have_no_noise():
+    table = np.arange(5.0) + np.array([[0.0], [1.0], [0.5]])
+    observations = observe([0, 0.5, 1], list(table))
+    np.testing.assert_allclose(observations.values.diff(), [1, -0.5], atol=1e-12)
+    np.testing.assert_allclose(observations.covariance, np.zeros((3, 3)), atol=1e-20)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +250,11 @@ def test_what_cannot_be_observed_is_refused(scores, message):
 
 def test_observations_check_themselves():
     one = torch.ones(1, dtype=torch.float64)
-    with pytest.raises(ValueError, match="one shape"):
-        Observations(one, one, torch.ones(2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="expected, got"):
+        Observations.independent(one, one, torch.ones(2, dtype=torch.float64))
     with pytest.raises(TypeError, match="float64"):
-        Observations(one, one, one.float())
+        Observations.independent(one, one, one.float())
     with pytest.raises(ValueError, match="finite"):
-        Observations(one, one * torch.nan, one)
+        Observations.independent(one, one * torch.nan, one)
     with pytest.raises(ValueError, match="negative"):
-        Observations(one, one, -one)
+        Observations.independent(one, one, -one)

@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from lamsearch.hyperparameters import LENGTHSCALES, OUTPUTSCALES, PRIORS
 from lamsearch.observations import Observations, observe
-from lamsearch.recommendation import recommend
+from lamsearch.recommendation import Tolerance, recommend, should_stop
 from lamsearch.surrogate import fit_surrogate
 
 
@@ -18,7 +19,7 @@ def tensor(*numbers):
 def observations(noise=1e-8, offset=0.0, peak=0.4):
     lams = torch.linspace(0, 1, 9, dtype=torch.float64)
     values = 0.2 - (lams - peak) ** 2
-    return Observations(lams, values, torch.full_like(lams, noise), offset)
+    return Observations.independent(lams, values, torch.full_like(lams, noise), offset)
 
 
 def test_a_smooth_peak_is_found_between_the_evaluations():
@@ -72,7 +73,7 @@ def test_the_winners_curse_is_not_in_the_value():
         lams = torch.linspace(0, 1, 9, dtype=torch.float64)
         values = torch.randn(9, dtype=torch.float64, generator=generator)
         recommendation = recommend(
-            fit_surrogate(Observations(lams, values, torch.ones_like(lams))), draws=64
+            fit_surrogate(Observations.independent(lams, values, torch.ones_like(lams)))
         )
         posterior += recommendation.value / 20
         largest += recommendation.best_observed[1] / 20
@@ -98,9 +99,11 @@ def test_the_interval_covers_on_draws_from_the_prior():
         at = torch.arange(0, 101, 10)
         observed = curve[at] + 0.2 * normal[1, at]
         surrogate = fit_surrogate(
-            Observations(grid[at], observed, torch.full((11,), 0.04, dtype=torch.float64))
+            Observations.independent(
+                grid[at], observed, torch.full((11,), 0.04, dtype=torch.float64)
+            )
         )
-        low, high = recommend(surrogate, draws=2048).lam_interval
+        low, high = recommend(surrogate).lam_interval
         covered += low <= grid[curve.argmax()].item() <= high
     assert covered >= 53
 
@@ -126,7 +129,7 @@ def _prior_draw(name, nodes, generator):
 def test_degenerate_observations(lams, values, variance):
     variances = torch.full((len(lams),), variance, dtype=torch.float64)
     recommendation = recommend(
-        fit_surrogate(Observations(tensor(*lams), tensor(*values), variances)), draws=64
+        fit_surrogate(Observations.independent(tensor(*lams), tensor(*values), variances))
     )
     low, high = recommendation.lam_interval
     assert 0 <= low <= recommendation.lam <= high <= 1
@@ -140,3 +143,92 @@ def test_one_evaluation_is_its_own_recommendation():
     assert recommendation.value == pytest.approx(7 / 3)
     assert recommendation.value_stderr == pytest.approx(tensor(1, 2, 4).std().item() / 3**0.5, 0.01)
     assert recommendation.lam_interval[1] - recommendation.lam_interval[0] > 0.9
+
+
+def test_gains_are_paired_differences_of_the_posterior():
+    surrogate = fit_surrogate(observations(noise=1e-3, offset=5.0))
+    answer = recommend(surrogate)
+    generator = torch.Generator().manual_seed(0)
+    draws = surrogate.draws(tensor(answer.lam, 0.0, 1.0), 50_000, generator=generator)
+    for gain, other in ((answer.gain_over_reference, 1), (answer.gain_over_aligned, 2)):
+        difference = draws[:, 0] - draws[:, other]
+        assert gain.value == pytest.approx(
+            difference.mean().item(), abs=0.02 * difference.std().item()
+        )
+        assert gain.stderr == pytest.approx(difference.std().item(), rel=0.02)
+        assert gain.interval[1] - gain.value == pytest.approx(1.96 * gain.stderr, rel=1e-3)
+        assert gain.stderr < 1  # the offset of 5 is no part of it
+
+
+def test_the_probability_of_a_small_loss_is_that_of_posterior_draws():
+    surrogate = fit_surrogate(observations(noise=1e-3))
+    answer = recommend(surrogate, tolerance=Tolerance(0.01, relative=False))
+    lams = torch.linspace(0, 1, 201, dtype=torch.float64)
+    with_answer = torch.cat([tensor(answer.lam), lams])
+    draws = surrogate.draws(with_answer, 8000, generator=torch.Generator().manual_seed(7))
+    loss = draws.max(dim=1).values - draws[:, 0]
+    assert answer.epsilon == 0.01
+    assert answer.probability == pytest.approx((loss <= 0.01).double().mean().item(), abs=0.03)
+    assert answer.expected_loss == pytest.approx(loss.mean().item(), rel=0.1)
+    assert 0.2 < answer.probability < 0.98
+
+
+def test_a_relative_tolerance_is_a_share_of_the_curves_range():
+    surrogate = fit_surrogate(observations(noise=1e-8))
+    assert Tolerance(0.05)(surrogate) == pytest.approx(0.05 * 0.36, rel=5e-3)
+    assert Tolerance(0.05, relative=False)(surrogate) == 0.05
+
+
+def test_a_search_stops_when_it_is_sure_and_not_before_five_evaluations():
+    def stops(noise, count=9, confidence=0.9):
+        observed = observations(noise=noise)
+        lams, values = observed.lams[:count], observed.values[:count]
+        surrogate = fit_surrogate(Observations.independent(lams, values, observed.working[:count]))
+        return should_stop(surrogate, tolerance=Tolerance(0.05), confidence=confidence)
+
+    assert stops(1e-6)
+    assert not stops(1e-6, count=4)
+    assert not stops(1e-2)
+    assert not stops(1e-3, confidence=0.9999)
+
+
+def test_more_images_help_where_the_plan_limits_the_answer_and_more_lams_where_they_do():
+    rng = np.random.default_rng(0)
+    slopes = rng.normal(size=20)
+
+    def share(lams, spread):
+        scores = [-((lam - 0.4) ** 2) + spread * slopes * lam for lam in lams]
+        return recommend(fit_surrogate(observe(lams, scores))).plan_share
+
+    many = np.linspace(0, 1, 12).tolist()
+    assert share(many, spread=1.0) > 0.7
+    assert share([0.0, 0.5, 1.0], spread=0.01) < 0.3
+    assert recommend(fit_surrogate(observations())).plan_share is None
+
+
+def test_a_constraint_restricts_the_answer_and_its_interval():
+    surrogate = fit_surrogate(observations(noise=1e-4, peak=0.6))
+
+    def below_half(lams):
+        return torch.sigmoid(400 * (0.4 - lams))
+
+    answer = recommend(surrogate, feasible=below_half, confidence=0.9)
+    edge = 0.4 - math.log(9) / 400
+    assert answer.lam == pytest.approx(edge, abs=1e-3)
+    assert answer.lam_interval[1] <= edge + 1e-9
+    assert answer.feasible
+    nowhere = recommend(surrogate, feasible=lambda lams: 0.5 * below_half(lams), confidence=0.9)
+    assert not nowhere.feasible
+    assert nowhere.lam < 0.4
+
+
+def test_the_papers_answer_is_the_best_observed():
+    observed = observations()
+    values = observed.values.clone()
+    values[7] += 1.0
+    surrogate = fit_surrogate(
+        Observations.independent(observed.lams, values, torch.full_like(values, 0.5))
+    )
+    answer = recommend(surrogate, observed=True)
+    assert answer.lam == observed.lams[7].item()
+    assert recommend(surrogate).lam != answer.lam

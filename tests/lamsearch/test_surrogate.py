@@ -15,7 +15,7 @@ from botorch.sampling import SobolQMCNormalSampler
 
 from lamsearch.hyperparameters import MEMBERS, Hyperparameters
 from lamsearch.observations import Observations
-from lamsearch.surrogate import MEAN_VARIANCE, NOISE_FLOOR, Surrogate, fit_surrogate
+from lamsearch.surrogate import NOISE_FLOOR, Surrogate, fit_surrogate
 
 GRID = torch.linspace(0, 1, 23, dtype=torch.float64)
 
@@ -27,7 +27,7 @@ def tensor(*numbers):
 def observations(variances=(0.01, 0.02, 0.01, 0.04, 0.01), scale=1.0, shift=0.0):
     lams = tensor(0.0, 0.3, 0.55, 0.8, 1.0)
     values = tensor(0.1, 0.6, 0.9, 0.7, 0.2)
-    return Observations(lams, scale * values + shift, scale**2 * tensor(*variances))
+    return Observations.independent(lams, scale * values + shift, scale**2 * tensor(*variances))
 
 
 def dense(observed, lengthscale, outputscale, noise):
@@ -35,16 +35,20 @@ def dense(observed, lengthscale, outputscale, noise):
     x, y = observed.lams.numpy(), observed.values.numpy()
     center, scale = y.mean(), y.std(ddof=1)
     variances = observed.variances.numpy() / scale**2
-    variances = np.maximum(np.where(np.isnan(variances), noise, variances), NOISE_FLOOR)
+    variances = np.where(np.isnan(variances), noise, variances) + NOISE_FLOOR
 
     def k(a, b):
         squares = (a[:, None] - b[None, :]) ** 2
-        return outputscale * np.exp(-squares / (2 * lengthscale**2)) + MEAN_VARIANCE
+        return outputscale * np.exp(-squares / (2 * lengthscale**2))
 
-    grid = GRID.numpy()
-    gain = k(grid, x) @ np.linalg.inv(k(x, x) + np.diag(variances))
-    mean = center + scale * gain @ ((y - center) / scale)
-    return mean, scale**2 * (k(grid, grid) - gain @ k(x, grid))
+    grid, one = GRID.numpy(), np.ones(len(x))
+    precision = np.linalg.inv(k(x, x) + np.diag(variances))
+    gain = k(grid, x) @ precision
+    level = one @ precision @ (y - center) / scale / (one @ precision @ one)
+    mean = center + scale * (level + gain @ ((y - center) / scale - level))
+    trend = 1 - gain @ one
+    covariance = k(grid, grid) - gain @ k(x, grid)
+    return mean, scale**2 * (covariance + np.outer(trend, trend) / (one @ precision @ one))
 
 
 MEMBER_VALUES = [(0.2, 1.0, 0.01), (0.5, 3.0, 0.1), (1.2, 0.3, 0.001)]
@@ -112,7 +116,7 @@ def test_the_answer_scales_with_the_scores(unknown, scale, shift):
 
 def test_bounds_are_units_of_the_lengthscale():
     plain = fit_surrogate(observations())
-    moved = Observations(2 + 3 * plain.observations.lams, *_rest(plain.observations))
+    moved = Observations.independent(2 + 3 * plain.observations.lams, *_rest(plain.observations))
     stretched = fit_surrogate(moved, bounds=(2.0, 5.0))
     np.testing.assert_allclose(stretched.mean(2 + 3 * GRID), plain.mean(GRID), atol=1e-8)
 
@@ -123,7 +127,7 @@ def _rest(observed):
 
 def test_order_of_observations_is_irrelevant():
     observed, order = observations(), [3, 0, 4, 1, 2]
-    shuffled = Observations(*(t[order] for t in (observed.lams, *_rest(observed))))
+    shuffled = Observations.independent(*(t[order] for t in (observed.lams, *_rest(observed))))
     expected = fit_surrogate(observed).mean(GRID)
     np.testing.assert_allclose(fit_surrogate(shuffled).mean(GRID), expected, atol=1e-8)
 
@@ -142,8 +146,8 @@ def test_evidence_finds_the_lengthscale_and_the_noise():
     generator = torch.Generator().manual_seed(0)
     error = 0.1 * torch.randn(40, dtype=torch.float64, generator=generator)
     unknown = torch.full_like(lams, torch.nan)
-    wiggly = fit_surrogate(Observations(lams, (20 * lams).sin() + error, unknown))
-    smooth = fit_surrogate(Observations(lams, (2 * lams).sin() + error, unknown))
+    wiggly = fit_surrogate(Observations.independent(lams, (20 * lams).sin() + error, unknown))
+    smooth = fit_surrogate(Observations.independent(lams, (2 * lams).sin() + error, unknown))
     assert wiggly.hyperparameters.lengthscale.max() < smooth.hyperparameters.lengthscale.median()
     for surrogate in (wiggly, smooth):
         assert 0.003 < surrogate.noise_variance < 0.03
@@ -172,7 +176,9 @@ def test_a_certain_value_is_interpolated_and_an_uncertain_one_is_not():
     ],
 )
 def test_degenerate_observations_give_finite_posteriors(lams, values, variances):
-    surrogate = fit_surrogate(Observations(tensor(*lams), tensor(*values), tensor(*variances)))
+    surrogate = fit_surrogate(
+        Observations.independent(tensor(*lams), tensor(*values), tensor(*variances))
+    )
     covariance = surrogate.covariance(GRID)
     assert surrogate.mean(GRID).isfinite().all()
     assert covariance.isfinite().all()
@@ -193,7 +199,9 @@ def test_believing_keeps_the_mean_and_shrinks_the_variance(fixed):
     (_, before), (_, after) = (
         m.marginals(tensor(0.4)) for m in (fixed, fixed.believe(tensor(0.4)))
     )
-    noise = fixed.outcome_transform.stdvs.item() ** 2 * fixed.likelihood.noise.mean(-1)
+    scale = fixed.observations.values.std() ** 2
+    known = fixed.observations.variances.nan_to_num(0.0).sum() / 5
+    noise = known + scale * (fixed.hyperparameters.noise * 2 / 5 + NOISE_FLOOR)
     np.testing.assert_allclose(after.squeeze(-1), 1 / (1 / before.squeeze(-1) + 1 / noise))
 
 
