@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 import time
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, event
+from sqlalchemy import Engine, event
 
 from lamsearch.errors import StudyError, first_line
+from lamsearch.leases import LEASES
 
-LEASE_SECONDS = 90.0
-"""A lease that was not renewed for so long belongs to a worker that is gone."""
-
-_HEARTBEAT_SECONDS = 20.0
 _BUSY_TIMEOUT_SECONDS = 60
-
-_LEASES = Table(
-    "lamsearch_leases",
-    MetaData(),
-    Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("owner", String(32), nullable=False),
-    Column("host", String(256), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("expires", Float, nullable=False),
-)
+_OPENING_TRIES, _OPENING_PAUSE_SECONDS = 8, 0.1
 
 
-def open_storage(url: str | None) -> BaseStorage:
-    """Return the storage at an SQLAlchemy URL, created if need be; None gives one in memory.
+def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
+    """Return the storage at an SQLAlchemy URL; None gives one in memory.
 
     SQLite is opened with a write-ahead log, `synchronous=FULL`, a busy timeout of 60 s and
     `BEGIN IMMEDIATE`, without which two workers can take the same trial.
+
+    Args:
+        url: Of the database.
+        create: Whether an SQLite file is created where there is none.
 
     Raises:
         StudyError: If the database cannot be opened.
@@ -45,13 +34,15 @@ def open_storage(url: str | None) -> BaseStorage:
     if url is None or url in ("sqlite://", "sqlite:///:memory:"):
         return InMemoryStorage()
     try:
-        if url.startswith("sqlite"):
-            return _open_sqlite(url)
-        storage = RDBStorage(url)
-        _LEASES.metadata.create_all(storage.engine)
+        file = database_file(url)
+        if not create and file is not None and not file.exists():
+            raise StudyError(
+                f"storage {shown(url)} does not exist: name the one that holds the study "
+                "(--storage), or start the study first"
+            )
+        return _patiently(_open_sqlite if url.startswith("sqlite") else _open_server, url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
         raise StudyError(f"storage {shown(url)}: cannot be opened: {first_line(error)}") from error
-    return storage
 
 
 def shown(url: str | None) -> str | None:
@@ -65,11 +56,30 @@ def shown(url: str | None) -> str | None:
 
 
 def database_file(url: str | None) -> Path | None:
-    """Return the file of an SQLite storage, None for any other."""
+    """Return the file of an SQLite storage; None for any other, and for a `file:` URI."""
     if url is None or not url.startswith("sqlite"):
         return None
-    database = sqlalchemy.make_url(url).database
-    return Path(database) if database and database != ":memory:" else None
+    database = sqlalchemy.make_url(url).database or ":memory:"
+    return None if database.startswith((":memory:", "file:")) else Path(database)
+
+
+def _patiently(open_: Callable[[str], RDBStorage], url: str) -> RDBStorage:
+    """Open a database; workers that start together on a new one create its tables at once."""
+    for _ in range(_OPENING_TRIES - 1):
+        try:
+            return open_(url)
+        except sqlalchemy.exc.DBAPIError as error:
+            others = isinstance(error, sqlalchemy.exc.IntegrityError)
+            if not others and "already exists" not in str(error):
+                raise
+            time.sleep(_OPENING_PAUSE_SECONDS)
+    return open_(url)
+
+
+def _open_server(url: str) -> RDBStorage:
+    storage = RDBStorage(url)
+    LEASES.metadata.create_all(storage.engine)
+    return storage
 
 
 def _open_sqlite(url: str) -> RDBStorage:
@@ -91,81 +101,5 @@ def _open_sqlite(url: str) -> RDBStorage:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()  # connections opened before the listeners were there
-    _LEASES.metadata.create_all(engine)
+    LEASES.metadata.create_all(engine)
     return storage
-
-
-class Leases:
-    """Who works on which trial: one row a running trial, taken and renewed atomically.
-
-    A thread renews the leases that are held, so that a worker may be silent for hours.
-    """
-
-    def __init__(self, storage: BaseStorage) -> None:
-        # A storage in memory has no other process to share with.
-        self._engine: Engine | None = getattr(storage, "engine", None)
-        self._owner, self._host = uuid.uuid4().hex, socket.gethostname()
-        self._held: dict[int, threading.Event] = {}
-
-    def acquire(self, trial_id: int) -> bool:
-        """Take or renew the lease of a trial; False where a living worker holds it."""
-        if self._engine is None:
-            return True
-        taken = self._take(trial_id)
-        if taken and trial_id not in self._held:
-            self._held[trial_id] = threading.Event()
-            threading.Thread(
-                target=self._renew, args=(trial_id, self._held[trial_id]), daemon=True
-            ).start()
-        return taken
-
-    def release(self, trial_id: int) -> None:
-        """Give the lease of a trial back."""
-        if self._engine is None:
-            return
-        if trial_id in self._held:
-            self._held.pop(trial_id).set()
-        mine = (_LEASES.c.trial_id == trial_id) & (_LEASES.c.owner == self._owner)
-        with self._engine.begin() as connection:
-            connection.execute(_LEASES.delete().where(mine))
-
-    def _renew(self, trial_id: int, released: threading.Event) -> None:
-        while not released.wait(_HEARTBEAT_SECONDS):
-            self._take(trial_id)
-
-    def _take(self, trial_id: int) -> bool:
-        assert self._engine is not None
-        lease = {
-            "owner": self._owner,
-            "host": self._host,
-            "pid": os.getpid(),
-            "expires": time.time() + LEASE_SECONDS,
-        }
-        of_trial = _LEASES.c.trial_id == trial_id
-        try:
-            with self._engine.begin() as connection:
-                held = connection.execute(
-                    sqlalchemy.select(_LEASES).where(of_trial).with_for_update()
-                ).first()
-                if held is None:
-                    connection.execute(_LEASES.insert().values(trial_id=trial_id, **lease))
-                elif held.owner != self._owner and self._alive(held):
-                    return False
-                else:
-                    connection.execute(_LEASES.update().where(of_trial).values(**lease))
-        except sqlalchemy.exc.IntegrityError:  # another worker inserted the row first
-            return False
-        return True
-
-    def _alive(self, lease: Any) -> bool:
-        if lease.expires < time.time():
-            return False
-        if lease.host != self._host or os.name != "posix":
-            return True
-        try:
-            os.kill(lease.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # it is there, and somebody else's
-        return True

@@ -8,80 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lamsearch.errors import EvaluationError, StudyError
-from lamsearch.storage import Leases, open_storage, shown
+from lamsearch.leases import Leases
+from lamsearch.records import PARAMETER, Batch, Evaluation
+from lamsearch.storage import open_storage, shown
 
-PARAMETER = "lam"
-_BATCH_KEY = "scores:"
 _MANIFEST_KEY = "manifest"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Scores of some of a trial's images.
-
-    Attributes:
-        image_ids: Which images of the plan, B of them.
-        scores: B scores; NaN = missing.
-        seconds: Time it took to make and score them.
-    """
-
-    image_ids: Sequence[int]
-    scores: Sequence[float]
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A trial as the search sees it.
-
-    Attributes:
-        number: Of the trial, from 0.
-        lam: λ.
-        state: Optuna's state of the trial.
-        scores: Image id → score, NaN = missing.
-        seconds: Time spent on it.
-    """
-
-    number: int
-    lam: float
-    state: TrialState
-    scores: Mapping[int, float]
-    seconds: float
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> Evaluation:
-        """Read a trial; one without batches, of a plain Optuna script, has its value as score."""
-        batches = [
-            attribute for key, attribute in trial.user_attrs.items() if key.startswith(_BATCH_KEY)
-        ]
-        scores = {
-            image_id: math.nan if score is None else score
-            for batch in batches
-            for image_id, score in zip(batch["image_ids"], batch["scores"], strict=True)
-        }
-        if not batches and trial.state == TrialState.COMPLETE and trial.value is not None:
-            scores = {0: trial.value}
-        seconds = sum(batch["seconds"] for batch in batches)
-        lam = trial.params.get(PARAMETER, math.nan)
-        return cls(trial.number, lam, trial.state, scores, seconds)
-
-    @property
-    def row(self) -> NDArray[np.float64]:
-        """Scores by image id, shape (largest id + 1,), NaN where there is none."""
-        row = np.full(max(self.scores, default=-1) + 1, np.nan)
-        row[list(self.scores)] = list(self.scores.values())
-        return row
 
 
 class Study:
@@ -90,7 +29,7 @@ class Study:
     Args:
         name: Of the study.
         storage: SQLAlchemy URL, or None for one in memory.
-        sampler: Proposes λ; None opens an existing study to read.
+        sampler: Proposes λ; None opens an existing study to read, and creates no database.
         bounds: λ's range (low, high).
 
     Raises:
@@ -106,7 +45,7 @@ class Study:
         bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self.name, self.storage, self._bounds = name, storage, bounds
-        self._database = open_storage(storage)
+        self._database = open_storage(storage, create=sampler is not None)
         try:
             if sampler is None:
                 self._study = optuna.load_study(study_name=name, storage=self._database)
@@ -123,7 +62,7 @@ class Study:
             raise StudyError(
                 f"no study '{name}' in {shown(storage)}: it has {', '.join(known) or 'none'}"
             ) from None
-        self._leases = Leases(self._database)
+        self._leases, self._turns = Leases(self._database), Leases(self._database, "study")
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -156,24 +95,35 @@ class Study:
         """Return the finished evaluations, ordered by number."""
         return [Evaluation.of(t) for t in self._trials(TrialState.COMPLETE)]
 
+    @property
+    def busy(self) -> bool:
+        """Whether evaluations are under way, in workers' hands or left by dead ones."""
+        return bool(self._trials(TrialState.RUNNING))
+
     def next_evaluation(self, budget: int) -> Evaluation | None:
         """Return the evaluation to work on: one left by a dead worker, else a new λ.
+
+        Workers take turns: each counts what there is, and writes its λ, before the next one does.
 
         Returns:
             None once `budget` evaluations are finished or in other workers' hands.
         """
-        for trial in self._trials(TrialState.RUNNING):
-            if self._claim(trial._trial_id):
-                return self._with_lam(Trial(self._study, trial._trial_id))
-        while len(self._trials(TrialState.COMPLETE, TrialState.RUNNING)) < budget:
+        with self._turns.turn(self._study._study_id):
+            trials = self._trials(TrialState.COMPLETE, TrialState.RUNNING)
+            running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+            left = max(budget - len(trials) + len(running), 0)
+            for trial in running[:left]:
+                if self._claim(trial._trial_id):
+                    return self._with_lam(Trial(self._study, trial._trial_id))
+            if len(running) >= left:
+                return None
             new = self._study.ask()
-            if self._claim(new._trial_id):
-                return self._with_lam(new)
-        return None
+            self._leases.claim(new._trial_id)
+            return self._with_lam(new)
 
     def _claim(self, trial_id: int) -> bool:
         """Take a running trial, unless somebody has it or has just finished it."""
-        if not self._leases.acquire(trial_id):
+        if not self._leases.claim(trial_id):
             return False
         if self._database.get_trial(trial_id).state == TrialState.RUNNING:
             return True
@@ -187,7 +137,7 @@ class Study:
             EvaluationError: If a score is infinite.
             StudyError: If another worker has taken the evaluation over.
         """
-        if any(math.isinf(score) for score in batch.scores):
+        if not batch.finite:
             raise EvaluationError(
                 f"an infinite score at lam = {evaluation.lam:g}: give finite scores, NaN = missing"
             )
@@ -197,10 +147,7 @@ class Study:
                 f"evaluation {evaluation.number} of study '{self.name}' was taken over by another "
                 "worker: start again to go on with the others"
             )
-        scores = [None if math.isnan(score) else float(score) for score in batch.scores]
-        value = {"image_ids": list(batch.image_ids), "scores": scores, "seconds": batch.seconds}
-        key = f"{_BATCH_KEY}{min(batch.image_ids):06d}"
-        self._database.set_trial_user_attr(trial_id, key, value)
+        self._database.set_trial_user_attr(trial_id, batch.key, batch.to_json())
 
     def finish(self, evaluation: Evaluation) -> Evaluation:
         """Complete an evaluation with the mean of its scores.
@@ -228,8 +175,12 @@ class Study:
         self._leases.release(self._trial_id(evaluation))
 
     def _with_lam(self, trial: Trial) -> Evaluation:
-        trial.suggest_float(PARAMETER, *self._bounds)
-        return Evaluation.of(self._database.get_trial(trial._trial_id))
+        try:
+            trial.suggest_float(PARAMETER, *self._bounds)
+            return Evaluation.of(self._database.get_trial(trial._trial_id))
+        except BaseException:
+            self._leases.release(trial._trial_id)
+            raise
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states)

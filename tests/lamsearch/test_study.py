@@ -15,9 +15,11 @@ import pytest
 from optuna.trial import TrialState
 
 from lamsearch.errors import EvaluationError, StudyError
+from lamsearch.leases import Leases
+from lamsearch.records import Batch
 from lamsearch.sampler import LamSampler
-from lamsearch.storage import Leases, open_storage, shown
-from lamsearch.study import Batch, Study
+from lamsearch.storage import open_storage, shown
+from lamsearch.study import Study
 
 
 @pytest.fixture
@@ -120,8 +122,8 @@ def test_an_expired_lease_can_be_taken_and_its_owner_notices(
 
 
 def test_a_silent_worker_keeps_its_lease(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamsearch.storage.LEASE_SECONDS", 0.6)
-    monkeypatch.setattr("lamsearch.storage._HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("lamsearch.leases.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("lamsearch.leases._HEARTBEAT_SECONDS", 0.1)
     silent, other = Leases(open_storage(url)), Leases(open_storage(url))
     assert silent.acquire(1)
     time.sleep(1.5)
@@ -189,6 +191,16 @@ def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path
         with pytest.raises(StudyError, match="cannot be opened") as error:
             opened(bad)
         assert "\n" not in str(error.value)
+
+
+def test_reading_creates_no_database(url: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        StudyError, match=r"storage sqlite:.*studies.db does not exist: .*--storage"
+    ):
+        Study("s", url)
+    assert not list(tmp_path.iterdir())
+    opened(url)
+    assert Study("s", url).evaluations() == []
 
 
 def test_user_attributes_are_plain_json(url: str, tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Which λ next: the history of a study → a proposal, a pure function.
+
+A new study begins with the initial design. What is known already cuts that short: trials of an
+earlier study, enqueued ones, those of other workers. Then the acquisition decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamsearch.acquisition import CLEARANCE, next_lam
+from lamsearch.constraint import Constraint, feasibility, guard_surrogate
+from lamsearch.design import initial_lams
+from lamsearch.records import Evaluation
+from lamsearch.strategy import Strategy
+from lamsearch.surrogate import Surrogate
+
+INITIAL_DESIGN = 4
+_DIGITS = 6
+"""Of a proposal, relative to the width of the bounds: λ stays readable."""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What a proposal depends on, in the order of the trials' numbers.
+
+    Attributes:
+        bounds: λ's range (low, high); all λs are within.
+        lams: Evaluated λs.
+        scores: Their scores, larger is better, as `observe` takes them.
+        pending: λs under evaluation, and those about to be; None = not proposed yet.
+        taken: λs not to be proposed again, besides these.
+        constraint: On another reward, if there is one.
+        guard: That reward's scores at the evaluated λs.
+        strategy: How the curve is modelled, and λ proposed.
+    """
+
+    bounds: tuple[float, float]
+    lams: list[float] = field(default_factory=list)
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    pending: list[float | None] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+    constraint: Constraint | None = None
+    guard: list[NDArray[np.float64]] = field(default_factory=list)
+    strategy: Strategy = field(default_factory=Strategy)
+
+    @classmethod
+    def of(cls, evaluations: Sequence[Evaluation], start: History) -> History:
+        """Return `start` with finished evaluations, in their order."""
+        guard = start.constraint
+        return dataclasses.replace(
+            start,
+            lams=[evaluation.lam for evaluation in evaluations],
+            scores=[evaluation.row for evaluation in evaluations],
+            guard=[] if guard is None else [e.other_row(guard.name) for e in evaluations],
+        )
+
+    @cached_property
+    def surrogate(self) -> Surrogate:
+        """Fitted to the evaluated λs, of which there must be one."""
+        return self.strategy.fit(self.lams, self.scores, bounds=self.bounds)
+
+    @cached_property
+    def feasible(self) -> Callable[[Tensor], Tensor] | None:
+        """Probability (g,) of the constraint at λs (g,); None as long as nothing is known of it."""
+        if self.constraint is None:
+            return None
+        guard = guard_surrogate(self.lams, self.guard, bounds=self.bounds)
+        return None if guard is None else feasibility(guard, self.constraint)
+
+
+def propose(history: History, *, seed: int = 0) -> float:
+    """Return the next λ, `CLEARANCE` or more away from any known one while there is room.
+
+    Workers that ask at once see each other's trials, but not their λs: a pending λ that is not
+    known is the one that this function proposes there, in the order of the trials.
+
+    Args:
+        history: What is known.
+        seed: Of the initial design.
+    """
+    pending: list[float] = []
+    for lam in (*history.pending, None):
+        new = _next(history, pending, seed) if lam is None else lam
+        pending.append(new)
+    return pending[-1]
+
+
+def _next(history: History, pending: Sequence[float], seed: int) -> float:
+    low, high = bounds = history.bounds
+    clearance = CLEARANCE * (high - low)
+    known = [*history.lams, *pending]
+    taken = [*known, *history.taken]
+    strategy = history.strategy
+    design = initial_lams(INITIAL_DESIGN, bounds=bounds, seed=seed, design=strategy.design)
+    free = [lam for lam in design if _is_clear(lam, taken, clearance)]
+    if free and _count_places(known, clearance) < INITIAL_DESIGN:
+        lam = free[0]
+    elif not history.lams:
+        lam = _middle_of_widest_gap(taken, bounds)
+    else:
+        lam = next_lam(
+            history.surrogate,
+            acquisition=strategy.acquisition,
+            taken=history.taken,
+            pending=pending,
+            feasible=history.feasible,
+            observed=strategy.observed,
+        )
+    return min(max(round(lam, _DIGITS - math.ceil(math.log10(high - low))), low), high)
+
+
+def _is_clear(lam: float, taken: Sequence[float], clearance: float) -> bool:
+    return all(abs(lam - other) >= clearance for other in taken)
+
+
+def _count_places(lams: Sequence[float], clearance: float) -> int:
+    """Count λs, those that are not clear of one before them as the same."""
+    places: list[float] = []
+    for lam in lams:
+        if _is_clear(lam, places, clearance):
+            places.append(lam)
+    return len(places)
+
+
+def _middle_of_widest_gap(taken: Sequence[float], bounds: tuple[float, float]) -> float:
+    gaps = itertools.pairwise(sorted({*taken, *bounds}))
+    left, right = max(gaps, key=lambda gap: gap[1] - gap[0])
+    return (left + right) / 2

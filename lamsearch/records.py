@@ -1,0 +1,169 @@
+"""What a trial of the study database holds: the scores of its images, batch by batch.
+
+A batch is stored as one JSON value, `{"image_ids": …, "scores": …, "seconds": …, "of": …,
+"others": …}`, NaN as null; `of` is the number of images in the whole plan, and `others` is there
+only where other rewards than the optimised one were recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+PARAMETER = "lam"
+_BATCH_KEY = "scores:"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scores of some of a trial's images.
+
+    Attributes:
+        image_ids: Which images of the plan, B of them.
+        scores: B scores of what is optimised; NaN = missing.
+        seconds: Time it took to make and score them.
+        others: Name of another reward → its B scores.
+        plan_size: Images of the whole plan, if there are more than these.
+    """
+
+    image_ids: Sequence[int]
+    scores: Sequence[float]
+    seconds: float = 0.0
+    others: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    plan_size: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of the user attribute that holds it."""
+        return f"{_BATCH_KEY}{min(self.image_ids):06d}"
+
+    @property
+    def finite(self) -> bool:
+        """Whether no score is infinite."""
+        rows = (self.scores, *self.others.values())
+        return not any(math.isinf(score) for row in rows for score in row)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored."""
+        others = {name: _without_nan(row) for name, row in self.others.items()}
+        return {
+            "image_ids": list(self.image_ids),
+            "scores": _without_nan(self.scores),
+            "seconds": self.seconds,
+            **({"of": self.plan_size} if self.plan_size else {}),
+            **({"others": others} if others else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trial as the search sees it.
+
+    Attributes:
+        number: Of the trial, from 0.
+        lam: λ.
+        state: Optuna's state of the trial.
+        scores: Image id → score of what is optimised, NaN = missing.
+        seconds: Time spent on it.
+        others: Name of another reward → image id → its score.
+        plan_size: Images of the whole plan: two evaluations of one plan are paired by image id.
+    """
+
+    number: int
+    lam: float
+    state: TrialState
+    scores: Mapping[int, float]
+    seconds: float
+    others: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    plan_size: int = 0
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Evaluation:
+        """Read a trial; one without batches, of a plain Optuna script, has its value as score."""
+        batches = [
+            attribute for key, attribute in trial.user_attrs.items() if key.startswith(_BATCH_KEY)
+        ]
+        scores = _by_image(batches, [batch["scores"] for batch in batches])
+        if not batches and trial.state == TrialState.COMPLETE and trial.value is not None:
+            scores = {0: trial.value}
+        recorded = [batch.get("others", {}) for batch in batches]
+        names = dict.fromkeys(name for others in recorded for name in others)
+        return cls(
+            number=trial.number,
+            lam=trial.params.get(PARAMETER, math.nan),
+            state=trial.state,
+            scores=scores,
+            seconds=sum(batch["seconds"] for batch in batches),
+            others={n: _by_image(batches, [others.get(n) for others in recorded]) for n in names},
+            plan_size=max((batch.get("of", 0) for batch in batches), default=0),
+        )
+
+    @property
+    def row(self) -> NDArray[np.float64]:
+        """Scores by image id, shape (images of the plan,), NaN where there is none."""
+        return self._row(self.scores)
+
+    def other_row(self, name: str) -> NDArray[np.float64]:
+        """Scores of another reward by image id, shaped as `row`; all NaN if there are none."""
+        return self._row(self.others.get(name, {}))
+
+    def _row(self, scores: Mapping[int, float]) -> NDArray[np.float64]:
+        row = np.full(max(self.plan_size, max(self.scores, default=-1) + 1), np.nan)
+        row[list(scores)] = list(scores.values())
+        return row
+
+
+def merged(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Join what was evaluated at the same λ on other images, as `--images auto` does step by step.
+
+    The result has number and state of the first. Evaluations of the same images are left alone: a
+    plain Optuna script may repeat a λ, and then these are repetitions.
+
+    Args:
+        evaluations: In any order.
+
+    Returns:
+        At most as many, by number.
+    """
+    rows: list[Evaluation] = []
+    for evaluation in sorted(evaluations, key=lambda e: e.number):
+        for place, row in enumerate(rows):
+            if row.lam == evaluation.lam and row.scores.keys().isdisjoint(evaluation.scores):
+                rows[place] = _joined(row, evaluation)
+                break
+        else:
+            rows.append(evaluation)
+    return rows
+
+
+def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
+    names = dict.fromkeys([*first.others, *second.others])
+    return dataclasses.replace(
+        first,
+        scores={**first.scores, **second.scores},
+        seconds=first.seconds + second.seconds,
+        plan_size=max(first.plan_size, second.plan_size),
+        others={n: {**first.others.get(n, {}), **second.others.get(n, {})} for n in names},
+    )
+
+
+def _by_image(
+    batches: Sequence[Mapping[str, Any]], scores: Sequence[Sequence[float | None] | None]
+) -> dict[int, float]:
+    return {
+        image_id: math.nan if score is None else score
+        for batch, of_batch in zip(batches, scores, strict=True)
+        if of_batch is not None
+        for image_id, score in zip(batch["image_ids"], of_batch, strict=True)
+    }
+
+
+def _without_nan(scores: Sequence[float]) -> list[float | None]:
+    return [None if math.isnan(score) else float(score) for score in scores]
