@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lamsearch.errors import LamsearchError
-    from lamsearch.loop import run, search
+    from lamsearch.function_search import search
+    from lamsearch.image_search import run
     from lamsearch.sampler import LamSampler
     from lamsearch.summary import Summary
 
@@ -15,8 +16,8 @@ _HOMES = {
     "LamSampler": "lamsearch.sampler",
     "LamsearchError": "lamsearch.errors",
     "Summary": "lamsearch.summary",
-    "run": "lamsearch.loop",
-    "search": "lamsearch.loop",
+    "run": "lamsearch.image_search",
+    "search": "lamsearch.function_search",
 }
 
 

@@ -58,21 +58,28 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     run = commands.add_parser("run", help="search λ, or go on with a search")
     run.add_argument("--anchor", required=True, metavar="NAME", help="anchor in the settings")
-    run.add_argument("--reward", required=True, metavar="NAME", help="reward in the settings")
+    run.add_argument(
+        "--reward", required=True, metavar="NAME", help='or a sum, "pickscore + 0.3*clip"'
+    )
     run.add_argument("--budget", required=True, type=int, metavar="N", help="evaluations")
     run.add_argument("--config", type=Path, metavar="FILE", help="settings [./lamsearch.toml]")
     run.add_argument("--study", metavar="NAME", help="[ANCHOR-REWARD-seedS]")
     run.add_argument("--images", type=int, default=64, metavar="N", help="an evaluation [64]")
+    run.add_argument(
+        "--plan",
+        default="rotating",
+        choices=("rotating", "fixed"),
+        help="whether λs see other parts of a larger set of images, or the same [rotating]",
+    )
     run.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .jsonl or .csv")
     run.add_argument(
         "--bounds", type=float, nargs=2, default=(0.0, 1.0), metavar=("LO", "HI"), help="of λ [0 1]"
     )
-    run.add_argument(
-        "--acquisition", default="auto", choices=("auto", "ei", "ucb", "kg"), help="[auto]"
-    )
     run.add_argument("--seed", type=int, default=0, metavar="S", help="of plan and design [0]")
     run.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at once [64]")
     run.add_argument("--device", metavar="D", help="[cuda, mps or cpu, the first there is]")
+    _add_strategy(run)
+    _add_guards(run)
     run.set_defaults(command=_run)
     show = commands.add_parser("show", help="print the answer of a study")
     show.set_defaults(command=_show)
@@ -91,8 +98,60 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_strategy(run: argparse.ArgumentParser) -> None:
+    """Add how λ is searched and answered, and when it is enough."""
+    run.add_argument(
+        "--acquisition", default="auto", choices=("auto", "ei", "ucb", "kg"), help="[auto]"
+    )
+    run.add_argument(
+        "--kernel", default="matern", choices=("matern", "rbf"), help="of the surrogate [matern]"
+    )
+    run.add_argument(
+        "--recommend",
+        default="posterior",
+        choices=("posterior", "observed"),
+        help="answer by the posterior mean, or by the best evaluation as the paper [posterior]",
+    )
+    run.add_argument(
+        "--noise",
+        default="paired",
+        choices=("paired", "homoscedastic"),
+        help="from paired images, or one unknown variance as in the paper [paired]",
+    )
+    run.add_argument(
+        "--epsilon",
+        metavar="E",
+        help="stop once λ* is within E of the best, in units of the reward or 5%% of its range",
+    )
+
+
+def _add_guards(run: argparse.ArgumentParser) -> None:
+    """Add what speaks for or against the answer: other rewards, a constraint, held-out images."""
+    run.add_argument("--also", type=_names, default=(), metavar="NAMES", help="record clip,hps too")
+    run.add_argument(
+        "--constraint", metavar="TEXT", help='on another reward, "clip >= -1%% of reference"'
+    )
+    run.add_argument(
+        "--confidence",
+        type=float,
+        default=0.95,
+        metavar="P",
+        help="of the constraint and of --epsilon [0.95]",
+    )
+    run.add_argument(
+        "--confirm", type=int, default=0, metavar="N", help="held-out images at 0, 1 and λ* [0]"
+    )
+    run.add_argument(
+        "--confirm-prompts", type=Path, metavar="FILE", help="[held-out prompts of the settings]"
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _run(options: argparse.Namespace, messages: Console) -> None:
-    from lamsearch.loop import run
+    from lamsearch.image_search import run
     from lamsearch.report.progress import SearchProgress
     from lamsearch.settings import find_settings, load_settings
 
@@ -114,13 +173,28 @@ def _run(options: argparse.Namespace, messages: Console) -> None:
             images=options.images,
             prompts=options.prompts,
             bounds=tuple(options.bounds),
+            plan=options.plan,
             acquisition=options.acquisition,
+            epsilon=options.epsilon,
+            recommend=options.recommend,
+            noise=options.noise,
+            kernel=options.kernel,
             seed=options.seed,
             batch_size=options.batch_size,
             device=options.device,
             progress=progress,
+            also=options.also,
+            constraint=options.constraint,
+            confidence=options.confidence,
+            confirm=options.confirm,
+            confirm_prompts=options.confirm_prompts,
         )
     _print(summary, as_json=options.json)
+    if options.epsilon is not None and len(summary.evaluations) < options.budget:
+        done = f"{len(summary.evaluations)} of {options.budget} evaluations"
+        _say(messages, f"stopped after {done}: enough for --epsilon {options.epsilon}")
+    if options.confirm and summary.confirmation is None:
+        _say(messages, "not confirmed yet: other workers are still at it, the last one confirms")
     where = ["--storage", options.storage] if options.storage else []
     plot = ["lamsearch", "plot", summary.study, *where, "-o", "curve.png"]
     _say(messages, f"plot it: {shlex.join(plot)}")
@@ -132,7 +206,7 @@ def _show(options: argparse.Namespace, messages: Console) -> None:
 
 def _plot(options: argparse.Namespace, messages: Console) -> None:
     from lamsearch.gallery import Gallery
-    from lamsearch.loop import DEFAULT_STORAGE
+    from lamsearch.image_search import DEFAULT_STORAGE
     from lamsearch.report.figure import FORMATS, draw
 
     if options.output.suffix.lower() not in FORMATS:
@@ -148,7 +222,7 @@ def _plot(options: argparse.Namespace, messages: Console) -> None:
 
 
 def _stored(options: argparse.Namespace) -> Summary:
-    from lamsearch.loop import DEFAULT_STORAGE
+    from lamsearch.image_search import DEFAULT_STORAGE
     from lamsearch.study import Study
     from lamsearch.summary import summarize
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +21,10 @@ import deradiff
 from lamsearch.embeddings import Prompts
 from lamsearch.errors import EvaluationError, SettingsError
 from lamsearch.prompts import PlannedImage, plan_hash
-from lamsearch.rewards import CheckedReward
-from lamsearch.settings import AnchorSettings, RewardSettings, SamplingSettings
-from lamsearch.study import Batch
+from lamsearch.records import Batch, Evaluation
+from lamsearch.rewards import CheckedReward, Panel
+from lamsearch.schedule import Schedule
+from lamsearch.settings import AnchorSettings, RewardSettings, SamplingSettings, Settings
 
 OnImages = Callable[[float, Sequence[int], Sequence[Image | None]], None]
 """Takes λ, image ids, and images; a missing image is None."""
@@ -62,10 +64,11 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
 
     Args:
         anchor: The pipeline and its aligned model; realigned until the end of the `with` block.
-        plan: The images.
-        reward: Scores them.
+        plan: The images of the whole study.
+        panel: The rewards that score them.
         sampling: How they are sampled.
         batch_size: Images in one call of the pipeline; halved whenever memory runs out.
+        schedule: Which of the images an evaluation sees; by default all of them.
         on_images: Called with each batch before its scores are returned.
 
     Raises:
@@ -76,13 +79,15 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         self,
         anchor: deradiff.Anchor,
         plan: Sequence[PlannedImage],
-        reward: CheckedReward,
+        panel: Panel,
         *,
         sampling: SamplingSettings,
         batch_size: int,
+        schedule: Schedule | None = None,
         on_images: OnImages | None = None,
     ) -> None:
-        self._anchor, self._plan, self._reward = anchor, plan, reward
+        self._anchor, self._plan, self._panel = anchor, plan, panel
+        self._schedule = schedule or Schedule(len(plan), "fixed")
         self._sampling, self._batch_size = sampling, batch_size
         self._on_images = on_images
         self._prompts = Prompts(anchor.pipe, plan, sampling.negative_prompt)
@@ -91,14 +96,15 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
     def __exit__(self, *_: object) -> None:
         self._realignment.remove()
 
-    def batches(self, lam: float, done: Collection[int] = ()) -> Iterator[Batch]:
-        """Yield the scores at λ of all planned images that are not done, batch by batch."""
-        self._realignment.lam = lam
+    def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
+        """Yield the scores of all images of an evaluation that it has not yet, batch by batch."""
+        self._realignment.lam = evaluation.lam
+        ids = self._schedule.image_ids(evaluation.number)
         start = 0
-        while start < len(self._plan):
-            planned = self._plan[start : start + self._batch_size]
-            todo = [image for image in planned if image.image_id not in done]
-            batch = self._score(lam, todo) if todo else None
+        while start < len(ids):
+            planned = ids[start : start + self._batch_size]
+            todo = [self._plan[i] for i in planned if i not in evaluation.scores]
+            batch = self._score(evaluation.lam, todo) if todo else None
             if batch is not None:
                 yield batch
             if batch is not None or not todo:
@@ -109,7 +115,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         began = time.perf_counter()
         try:
             images = self._generate(planned)
-            scores = self._score_images(images, [image.prompt for image in planned])
+            scores = self._panel.score(images, [image.prompt for image in planned])
         except RuntimeError as error:
             if not any(sign in str(error) for sign in _MEMORY_SIGNS):
                 raise
@@ -118,7 +124,9 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             ids = [image.image_id for image in planned]
             if self._on_images is not None:
                 self._on_images(lam, ids, images)
-            return Batch(ids, scores.tolist(), time.perf_counter() - began)
+            others = {name: row.tolist() for name, row in scores.others.items()}
+            seconds = time.perf_counter() - began
+            return Batch(ids, scores.objective.tolist(), seconds, others, len(self._plan))
         # Out of the handler: its traceback would keep the failed call's tensors alive.
         self._shrink(len(planned), reason)
         return None
@@ -154,17 +162,6 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             for pixels, unsafe in zip(result.images, blocked, strict=True)
         ]
 
-    def _score_images(
-        self, images: Sequence[Image | None], prompts: Sequence[str]
-    ) -> NDArray[np.float64]:
-        """Return (B,) scores; NaN where there is no image."""
-        scores = np.full(len(images), np.nan)
-        present = [i for i, image in enumerate(images) if image is not None]
-        if present:
-            given = [image for image in images if image is not None]
-            scores[present] = self._reward.score(given, [prompts[i] for i in present])
-        return scores
-
     def manifest(self) -> dict[str, Any]:
         """Return what the images depend on, as JSON."""
         sampling, pipe = self._sampling, self._anchor.pipe
@@ -180,18 +177,31 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             "size": [sampling.height, sampling.width],
             "dtype": sampling.dtype,
             "plan": plan_hash(self._plan),
+            "schedule": dataclasses.asdict(self._schedule),
             "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         }
 
 
-def reward_manifest(settings: RewardSettings, reward: CheckedReward) -> dict[str, Any]:
+def panel_manifest(settings: Settings, panel: Panel) -> dict[str, Any]:
     """Return what the scores of given images depend on, as JSON; local files by their content."""
+    facts = {
+        name: _reward_facts(settings.reward(name), reward) for name, reward in panel.rewards.items()
+    }
+    plain = facts.pop(panel.objective.plain or "", {})
+    return {
+        "reward": panel.objective.text,
+        **{f"reward_{key}": fact for key, fact in plain.items()},
+        **{f"reward {name}": fact for name, fact in facts.items()},
+    }
+
+
+def _reward_facts(settings: RewardSettings, reward: CheckedReward) -> dict[str, Any]:
     model = getattr(getattr(reward.reward, "encoder", None), "model", None)
     return {
-        "reward_kind": settings.kind,
-        "reward_options": _by_content(settings.options),
-        "reward_scale": reward.scale,
-        "reward_weights": deradiff.fingerprint([model]) if model is not None else None,
+        "kind": settings.kind,
+        "options": _by_content(settings.options),
+        "scale": reward.scale,
+        "weights": deradiff.fingerprint([model]) if model is not None else None,
     }
 
 

@@ -26,7 +26,7 @@ class Gallery:
     def __init__(self, study: str, storage: str | None) -> None:
         database = database_file(storage)
         parent = database.parent if database is not None else Path("lamsearch-studies")
-        self._folder = parent / quote(study, safe=" ")
+        self._folder = parent / quote(study, safe=" +")
 
     def keep(self, lam: float, image_ids: Sequence[int], images: Sequence[Image | None]) -> None:
         """Save those images of a batch that belong to the gallery."""

@@ -53,6 +53,24 @@ def image_plan(prompts: Sequence[str], images: int, seed: int) -> tuple[PlannedI
     )
 
 
+def held_out_plan(
+    plan: Sequence[PlannedImage], prompts: Sequence[str], images: int, *, seed: int
+) -> tuple[PlannedImage, ...]:
+    """Returns a plan of `images` images with those of the prompts that `plan` does not use.
+
+    Its image seeds are others than those of `image_plan(..., seed)`.
+
+    Raises:
+        PromptError: `plan` uses all the prompts, or `images` is below 1.
+    """
+    used = {image.prompt for image in plan}
+    unseen = [prompt for prompt in dict.fromkeys(prompts) if prompt not in used]
+    if not unseen:
+        given = f"all its {len(set(prompts))} prompts are"
+        raise PromptError(f"{given} among the {len(used)} of the search")
+    return image_plan(unseen, images, int.from_bytes(_draw("held-out plan", seed, 0)[:8], "big"))
+
+
 def plan_hash(plan: Sequence[PlannedImage]) -> str:
     """Returns the SHA-256 of a plan, as 64 hexadecimal digits."""
     rows = [[image.image_id, image.prompt, image.seed] for image in plan]

@@ -103,9 +103,15 @@ class RewardSettings:
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """The default prompts: `file` is an absolute path."""
+    """The default prompts; paths are absolute.
+
+    Attributes:
+        file: those of the search.
+        heldout: those that confirm its answer, if the file names any.
+    """
 
     file: Path
+    heldout: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -285,6 +291,7 @@ def _reward_kind(name: str, table: Table) -> str:
 
 
 def _prompts(table: Table) -> PromptSettings:
-    table.allow("file")
+    table.allow("file", "heldout")
     table.require("file")
-    return PromptSettings(table.file_path("file"))
+    heldout = table.file_path("heldout") if "heldout" in table.values else None
+    return PromptSettings(table.file_path("file"), heldout)

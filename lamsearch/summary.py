@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from lamsearch.confirmation import Confirmation, stored_confirmation
 from lamsearch.errors import StudyError
-from lamsearch.observations import Observations, observe
-from lamsearch.recommendation import recommend
+from lamsearch.evaluated import EvaluatedLam, effective_beta, evaluated_lams
+from lamsearch.options import SearchOptions
+from lamsearch.others import OtherReward, other_means, other_reward, other_surrogates
+from lamsearch.proposal import History
+from lamsearch.recommendation import FIVE_PERCENT, Gain, Recommendation, Tolerance, recommend
 from lamsearch.storage import shown
-from lamsearch.study import Evaluation, Study
-from lamsearch.surrogate import Surrogate, fit_surrogate
+from lamsearch.study import Study
+from lamsearch.surrogate import Surrogate
 
-
-@dataclass(frozen=True)
-class EvaluatedLam:
-    """One evaluation.
-
-    Attributes:
-        number: Of the trial, from 0.
-        lam: λ.
-        effective_beta: β/λ; infinite at λ = 0, None where β is unknown.
-        value: Mean score R̂ over the images that are there at every λ.
-        stderr: Standard error of `value` for comparisons with the other λs: what is left once the
-            images' common effect is removed. None where nothing is known of it.
-        images: Images asked for.
-        missing: How many of them could not be used.
-    """
-
-    number: int
-    lam: float
-    effective_beta: float | None
-    value: float
-    stderr: float | None
-    images: int
-    missing: int
+_MOST = 0.5
+"""Share of the expected loss that only more images can reduce, above which this is said."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +31,39 @@ class BestObserved:
 
     lam: float
     value: float
+
+
+@dataclass(frozen=True)
+class Within:
+    """P(J(λ*) ≥ max J − ε), under the model.
+
+    Attributes:
+        epsilon: ε, in the units of the scores.
+        probability: The probability.
+    """
+
+    epsilon: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class ConstraintCheck:
+    """What is known of the constraint at λ*.
+
+    Attributes:
+        text: The constraint.
+        confidence: Probability that was asked for.
+        probability: Posterior probability that it holds at λ*.
+    """
+
+    text: str
+    confidence: float
+    probability: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it holds with the confidence asked."""
+        return self.probability >= self.confidence
 
 
 @dataclass(frozen=True)
@@ -58,13 +76,20 @@ class Summary:
         value: Estimate of J(λ*).
         value_stderr: Its standard error, for new images of the same kind.
         lam_interval: 95 % interval of λ*, under the model.
+        gain_over_reference: J(λ*) − J(0), a paired difference; None where the bounds leave 0 out.
+        gain_over_aligned: J(λ*) − J(1), likewise.
+        within: How probably J(λ*) is near the best, under the model.
+        limited_by: "images" where more of these would help and more λs hardly; else None.
         best_observed: The best evaluation as it stands.
         evaluations: All evaluations in the order of their numbers.
         anchor: Name of the anchor, None for a search over one's own function.
-        reward: Name of the reward, likewise.
+        reward: Name of the reward or the weighted sum, likewise.
         study: Name of the study.
         storage: URL of its database without a password, None if in memory.
         seconds: Time spent on evaluations, whenever that was.
+        others: The other rewards that were recorded, at λ*.
+        constraint: The constraint at λ*, None where there is none.
+        confirmation: λ* on held-out images, None where that was not asked for or is unfinished.
         beta: The anchor's β, None where it is unknown. Not in the JSON.
         surrogate: The fitted BoTorch model. Not in the JSON.
     """
@@ -74,6 +99,10 @@ class Summary:
     value: float
     value_stderr: float
     lam_interval: tuple[float, float]
+    gain_over_reference: Gain | None
+    gain_over_aligned: Gain | None
+    within: Within
+    limited_by: str | None
     best_observed: BestObserved
     evaluations: tuple[EvaluatedLam, ...]
     anchor: str | None
@@ -81,24 +110,26 @@ class Summary:
     study: str
     storage: str | None
     seconds: float
+    others: tuple[OtherReward, ...]
+    constraint: ConstraintCheck | None
+    confirmation: Confirmation | None
     beta: float | None
     surrogate: Surrogate = dataclasses.field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values; an infinite β is null."""
-        fields = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("beta", "surrogate")
+        kept = (field.name for field in dataclasses.fields(self))
+        return {
+            name: _json(getattr(self, name)) for name in kept if name not in ("beta", "surrogate")
         }
-        fields["lam_interval"] = list(self.lam_interval)
-        fields["best_observed"] = dataclasses.asdict(self.best_observed)
-        fields["evaluations"] = [_finite(dataclasses.asdict(e)) for e in self.evaluations]
-        return _finite(fields)
 
 
-def summarize(study: Study) -> Summary:
-    """Return the answer of a study.
+def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
+    """Return the answer of a study, and its confirmation if the database holds one.
+
+    Args:
+        study: With one finished evaluation or more.
+        tolerance: ε for `Summary.within`, by default 5 % of the curve's range.
 
     Raises:
         StudyError: If no evaluation is finished.
@@ -107,63 +138,67 @@ def summarize(study: Study) -> Summary:
     if not evaluations:
         raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
     manifest = study.manifest
-    low, high = manifest.get("bounds", (0.0, 1.0))
     beta = manifest.get("beta")
-    observations = observe([e.lam for e in evaluations], [e.row for e in evaluations])
-    surrogate = fit_surrogate(observations, bounds=(low, high))
-    answer = recommend(surrogate)
+    options = SearchOptions.of(manifest)
+    history = History.of(evaluations, options.history())
+    answer, check = _answer(history, options, tolerance or FIVE_PERCENT)
+    low, high = options.bounds
+    others = other_surrogates(evaluations, bounds=options.bounds)
     return Summary(
         lam=answer.lam,
         effective_beta=effective_beta(beta, answer.lam),
         value=answer.value,
         value_stderr=answer.value_stderr,
         lam_interval=answer.lam_interval,
+        gain_over_reference=answer.gain_over_reference if low <= 0 <= high else None,
+        gain_over_aligned=answer.gain_over_aligned if low <= 1 <= high else None,
+        within=Within(answer.epsilon, answer.probability),
+        limited_by="images" if (answer.plan_share or 0) > _MOST else None,
         best_observed=BestObserved(*answer.best_observed),
-        evaluations=_evaluated(evaluations, observations, beta),
+        evaluations=evaluated_lams(
+            evaluations,
+            history.surrogate.observations,
+            beta=beta,
+            others=other_means(evaluations),
+        ),
         anchor=manifest.get("anchor"),
         reward=manifest.get("reward"),
         study=study.name,
         storage=shown(study.storage),
         seconds=sum(e.seconds for e in evaluations),
+        others=tuple(other_reward(fit, name, answer.lam) for name, fit in others.items()),
+        constraint=check,
+        confirmation=stored_confirmation(study.name, study.storage, answer.lam),
         beta=beta,
-        surrogate=surrogate,
+        surrogate=history.surrogate,
     )
 
 
-def effective_beta(beta: float | None, lam: float) -> float | None:
-    """Return β/λ, infinite at λ = 0; None where β is unknown."""
-    if beta is None:
-        return None
-    return beta / lam if lam else math.inf
-
-
-def _evaluated(
-    evaluations: Sequence[Evaluation], observations: Observations, beta: float | None
-) -> tuple[EvaluatedLam, ...]:
-    # A single evaluation has nothing to be compared with: its error is that of its mean.
-    variances = observations.variances + (
-        observations.offset_variance if len(evaluations) == 1 else 0
+def _answer(
+    history: History, options: SearchOptions, tolerance: Tolerance
+) -> tuple[Recommendation, ConstraintCheck | None]:
+    """Recommend λ*, and check the constraint there."""
+    constraint, feasible = options.constraint, history.feasible
+    if constraint is not None and feasible is None:
+        raise StudyError(f"no score of the constraint's reward '{constraint.name}' in the study")
+    answer = recommend(
+        history.surrogate,
+        observed=options.strategy.observed,
+        tolerance=tolerance,
+        feasible=feasible,
+        confidence=options.confidence,
     )
-    rows = []
-    figures = zip(evaluations, observations.values.tolist(), variances.tolist(), strict=True)
-    for evaluation, value, variance in figures:
-        present = [score for score in evaluation.scores.values() if not math.isnan(score)]
-        rows.append(
-            EvaluatedLam(
-                number=evaluation.number,
-                lam=evaluation.lam,
-                effective_beta=effective_beta(beta, evaluation.lam),
-                value=value,
-                stderr=None if math.isnan(variance) else math.sqrt(variance),
-                images=len(evaluation.scores),
-                missing=len(evaluation.scores) - len(present),
-            )
-        )
-    return tuple(rows)
+    if constraint is None or feasible is None:
+        return answer, None
+    probability = feasible(torch.tensor([answer.lam], dtype=torch.float64)).item()
+    return answer, ConstraintCheck(constraint.text, options.confidence, probability)
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-    }
+def _json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _json(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return [_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -47,13 +47,15 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lamsearch.toml with a tiny anchor, a tiny reward and a few prompts: real, but random."""
+    """A lamsearch.toml with a tiny anchor, tiny rewards and a few prompts: real, but random."""
     folder = tmp_path_factory.mktemp("world")
     pipe = tiny_pipelines.sd15()
     pipe.save_pretrained(folder / "reference")
     tiny_pipelines.perturb(pipe.unet, seed=1, scale=0.05).save_pretrained(folder / "b500" / "unet")
     tiny_clip.save_clip(folder / "reward")
+    tiny_clip.save_clip(folder / "clip", seed=1)
     (folder / "prompts.txt").write_text("a red three\nblue\nred blue\nblue red\n")
+    (folder / "heldout.txt").write_text("a blue three\nred\nblue\n")
     (folder / "lamsearch.toml").write_text(WORLD)
     return folder
 
@@ -69,6 +71,9 @@ steps = 3
 guidance_scale = 3.0
 [rewards.pickscore]
 model = "reward"
+[rewards.clip]
+model = "clip"
 [prompts]
 file = "prompts.txt"
+heldout = "heldout.txt"
 """

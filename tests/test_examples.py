@@ -70,3 +70,13 @@ def test_the_miniature_world_can_be_rebuilt(tmp_path: Path) -> None:
     # The smoke build has fewer anchors, but every kind of file that the bundled world has.
     assert set(built) <= set(bundled)
     assert {Path(file).name for file in built} == {Path(file).name for file in bundled}
+
+
+def test_optuna_script(capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("optuna_script.py")
+    study = module.main(trials=4)
+    lams = [trial.params["lam"] for trial in study.trials]
+    assert len(set(lams)) == len(lams) == len(module.GRID) + 4
+    answer = module.answer(study)
+    assert answer.lam == pytest.approx((1 / 2.4) ** 0.5, abs=0.05)
+    assert f"λ* = {answer.lam:.3f}" in capsys.readouterr().out

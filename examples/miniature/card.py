@@ -39,6 +39,7 @@ processor = "rewards/hps"
 
 [prompts]
 file = "prompts.txt"
+heldout = "heldout.txt"
 """
 CARD = Path(__file__).with_name("card.md")
 

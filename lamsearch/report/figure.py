@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from torch import Tensor
 
+from lamsearch.evaluated import EvaluatedLam, effective_beta
 from lamsearch.report.table import beta_text
-from lamsearch.summary import EvaluatedLam, Summary, effective_beta
+from lamsearch.summary import Summary
 
 FORMATS = (".png", ".svg", ".pdf")
 _POINTS = 201

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lamsearch.study import Evaluation
+from lamsearch.records import Evaluation
 
 
 class SearchProgress:
@@ -78,3 +78,11 @@ class SearchProgress:
             f"{len(present)} of {len(scores)} images   {evaluation.seconds:.1f} s",
             markup=False,
         )
+
+    def confirming(self, lams: int, images: int) -> None:
+        """Begin a new bar for the held-out images."""
+        self._console.print(
+            f"confirming λ* on {images} held-out images at each of {lams} λs", markup=False
+        )
+        self._images, self._budget = images, lams
+        self._progress.reset(self._task, total=images * lams)

@@ -8,19 +8,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lamsearch.summary import EvaluatedLam, Summary, effective_beta
+from lamsearch.confirmation import Confirmation
+from lamsearch.evaluated import EvaluatedLam, effective_beta
+from lamsearch.others import OtherReward
+from lamsearch.summary import ConstraintCheck, Summary
 
 
 def summary_table(summary: Summary) -> RenderableType:
     """Return the evaluations in the order of λ, and under them the answer."""
     # Text, not markup: names may hold brackets.
     table = Table(title=Text(f"study {summary.study}"), title_justify="left", header_style="bold")
-    for heading in ("#", "λ", "β/λ", _reward(summary), "± stderr", "images", "missing"):
+    others = dict.fromkeys(name for e in summary.evaluations for name in e.others)
+    scores = (_reward(summary), "± stderr", *others)
+    for heading in ("#", "λ", "β/λ", *scores, "images", "missing"):
         table.add_column(Text(heading), justify="right")
     best = min(summary.evaluations, key=lambda e: abs(e.lam - summary.lam))
     for evaluation in sorted(summary.evaluations, key=lambda e: e.lam):
         table.add_row(*_cells(evaluation), style="green" if evaluation is best else "")
-    return Group(table, Text(), *_answer(summary))
+    return Group(table, Text(), *_answer(summary), *_guards(summary))
 
 
 def beta_text(beta: float | None) -> str:
@@ -49,7 +54,8 @@ def _cells(evaluation: EvaluatedLam) -> tuple[str, ...]:
         f"{evaluation.lam:.3f}",
         beta_text(evaluation.effective_beta),
         f"{evaluation.value:.5f}",
-        "–" if evaluation.stderr is None else f"{evaluation.stderr:.5f}",
+        _figure(evaluation.stderr),
+        *(_figure(value) for value in evaluation.others.values()),
         str(evaluation.images),
         str(evaluation.missing),
     )
@@ -57,7 +63,8 @@ def _cells(evaluation: EvaluatedLam) -> tuple[str, ...]:
 
 def _answer(summary: Summary) -> list[Text]:
     low, high = summary.lam_interval
-    lines = [f"λ*    {summary.lam:.3f}   95 % interval {low:.3f} to {high:.3f}"]
+    among = ", where the constraint holds" if summary.constraint is not None else ""
+    lines = [f"λ*    {summary.lam:.3f}   95 % interval {low:.3f} to {high:.3f}{among}"]
     if summary.beta is not None:
         strength, interval = (
             beta_text(summary.effective_beta),
@@ -67,8 +74,69 @@ def _answer(summary: Summary) -> list[Text]:
     lines.append(
         f"{_reward(summary)} at λ*  {summary.value:.5f} ± {summary.value_stderr:.5f} (stderr)"
     )
+    for other, gain in (("0", summary.gain_over_reference), ("1", summary.gain_over_aligned)):
+        if gain is not None:
+            lines.append(f"against λ = {other}  {_change(gain.value, gain.interval)}")
+    within = summary.within
+    lines.append(
+        f"within {within.epsilon:.2g} of the best λ with probability {within.probability:.2f}, "
+        "under the model"
+    )
+    if summary.limited_by == "images":
+        lines.append("limited by the images: more of them would help, more λs hardly")
     observed = summary.best_observed
     lines.append(
         f"best observed  λ {observed.lam:.3f} at {observed.value:.5f} (biased upward by noise)"
     )
     return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
+
+
+def _guards(summary: Summary) -> list[Text]:
+    """Return what speaks for or against the answer: other rewards, constraint, held-out images."""
+    lines = [line for other in summary.others for line in _other(other)]
+    if summary.constraint is not None:
+        lines.append(_constraint(summary.constraint))
+    if summary.confirmation is not None:
+        lines += _confirmation(summary.confirmation, summary)
+    return lines
+
+
+def _other(other: OtherReward) -> list[Text]:
+    line = f"{other.name} at λ*  {other.value:.5f}"
+    if other.gain is None:
+        return [Text(line)]
+    change = _change(other.gain.value, other.gain.interval)
+    lines = [Text(f"{line}, against the reference {change}")]
+    if other.falls:
+        warning = f"{other.name} falls at λ*: all of its interval is below 0; reward hacking?"
+        lines.append(Text(warning, style="yellow"))
+    return lines
+
+
+def _constraint(check: ConstraintCheck) -> Text:
+    held = f"{check.text}: holds at λ* with probability {check.probability:.3f}"
+    if check.met:
+        return Text(f"{held} (asked: {check.confidence:g})")
+    warning = f"no λ is known to meet the constraint with the {check.confidence:g} asked"
+    return Text(f"{held}; {warning}, λ* is the most probable", style="yellow")
+
+
+def _confirmation(confirmation: Confirmation, summary: Summary) -> list[Text]:
+    means = "   ".join(f"λ {row.lam:.3f} {row.value:.5f}" for row in confirmation.values)
+    lines = [
+        Text(),
+        Text(f"held out: {confirmation.images} images at each λ, of prompts new to the search"),
+        Text(f"{_reward(summary)}  {means}"),
+    ]
+    for d in confirmation.differences:
+        against = f"{d.reward} at λ* against λ = {d.versus:g}"
+        lines.append(Text(f"{against}  {_change(d.value, d.interval)}"))
+    return lines
+
+
+def _change(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:+.5f} (95 % {interval[0]:+.5f} to {interval[1]:+.5f})"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5f}"

@@ -1,6 +1,15 @@
 """Rewards: what an image is worth for its prompt. One file a family, one protocol for all."""
 
 from lamsearch.rewards.base import CheckedReward, Reward, as_reward
+from lamsearch.rewards.panel import Panel, PanelScores, load_panel
 from lamsearch.rewards.registry import load_reward
 
-__all__ = ["CheckedReward", "Reward", "as_reward", "load_reward"]
+__all__ = [
+    "CheckedReward",
+    "Panel",
+    "PanelScores",
+    "Reward",
+    "as_reward",
+    "load_panel",
+    "load_reward",
+]

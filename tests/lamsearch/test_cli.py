@@ -16,6 +16,10 @@ FIELDS = {
     "value",
     "value_stderr",
     "lam_interval",
+    "gain_over_reference",
+    "gain_over_aligned",
+    "within",
+    "limited_by",
     "best_observed",
     "evaluations",
     "anchor",
@@ -23,6 +27,9 @@ FIELDS = {
     "study",
     "storage",
     "seconds",
+    "others",
+    "constraint",
+    "confirmation",
 }
 
 
@@ -46,7 +53,7 @@ def test_run_show_and_plot(world: Path, here: Path, capsys: pytest.CaptureFixtur
     assert set(answer) == FIELDS
     assert set(answer["best_observed"]) == {"lam", "value"}
     assert set(answer["evaluations"][0]) == {
-        "number", "lam", "effective_beta", "value", "stderr", "images", "missing"
+        "number", "lam", "effective_beta", "value", "stderr", "images", "missing", "others"
     }  # fmt: skip
     assert answer["evaluations"][0]["lam"] == 0.0
     assert answer["evaluations"][0]["effective_beta"] is None
@@ -64,6 +71,30 @@ def test_run_show_and_plot(world: Path, here: Path, capsys: pytest.CaptureFixtur
     picture = imread(here / "figure.png")
     assert picture.shape[1] > 1000
     assert picture.std() > 0.05
+
+
+def test_other_rewards_constraint_and_confirmation(
+    world: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--reward", "pickscore + 0.5*clip", "--constraint", "clip >= reference - 1"]
+    assert run(world, *given, "--also", "clip, pickscore", "--confirm", "4", "--json") == 0
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert answer["study"] == "b500-pickscore+0.5clip-seed0"
+    assert answer["reward"] == "pickscore + 0.5*clip"
+    assert [other["name"] for other in answer["others"]] == ["pickscore", "clip"]
+    assert set(answer["evaluations"][0]["others"]) == {"pickscore", "clip"}
+    assert set(answer["constraint"]) == {"text", "confidence", "probability"}
+    assert answer["confirmation"]["images"] == 4
+    assert "held-out images" in printed.err
+    assert cli.main(["show", answer["study"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert cli.main(["show", answer["study"]]) == 0
+    table = capsys.readouterr().out
+    for part in ("clip at λ*", "clip >= reference - 1: holds at", "held out: 4"):
+        assert part in table
+    assert run(world, *given, "--confidence", "0.9") == 1
+    assert "confidence was 0.95, is 0.9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -97,6 +128,16 @@ def test_wrong_names_and_values_are_one_line_with_status_2(
         (["--batch-size", "0"], "batch size 0 given"),
         (["--images", "0"], "0 images asked for"),
         (["--prompts", "absent.txt"], "absent.txt: cannot be read"),
+        (["--reward", "pickscore + 2*hps"], "no reward 'hps' in"),
+        (["--reward", "pickscore +"], "expected a name or a sum such as"),
+        (["--also", "clip,clipp"], "no reward 'clipp' in"),
+        (["--constraint", "clip > 1"], "constraint 'clip > 1' given, expected"),
+        (["--constraint", "hps >= reference"], "no reward 'hps' in"),
+        (["--constraint", "pickscore >= 1"], "is on what is optimised"),
+        (["--confidence", "95"], "confidence 95 given, expected 0 < P < 1"),
+        (["--confirm-prompts", "x.txt"], "but not --confirm N"),
+        (["--confirm", "1"], "confirm 1 given, expected at least 2 images"),
+        (["--confirm", "4", "--confirm-prompts", "absent.txt"], "absent.txt: cannot be read"),
     ):
         assert run(world, *more) == 2
         printed = capsys.readouterr()
@@ -110,9 +151,9 @@ def test_other_problems_have_status_1_and_debug_shows_the_traceback(
 ) -> None:
     assert cli.main(["show", "absent"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: no study 'absent'")
+    assert error.startswith("error: storage sqlite:///lamsearch-studies/studies.db does not exist")
     assert error.count("\n") == 1
-    with pytest.raises(Exception, match="no study 'absent'"):
+    with pytest.raises(Exception, match="does not exist"):
         cli.main(["show", "absent", "--debug"])
 
 

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optuna.trial import TrialState
 from PIL.Image import Image
 
 from lamsearch.embeddings import Prompts
 from lamsearch.errors import EvaluationError, SettingsError
 from lamsearch.evaluation import ImageEvaluation, load_anchor
+from lamsearch.objective import parse_objective
 from lamsearch.prompts import image_plan
-from lamsearch.rewards import as_reward, load_reward
+from lamsearch.records import Batch, Evaluation
+from lamsearch.rewards import Panel, as_reward, load_panel, load_reward
 from lamsearch.settings import AnchorSettings, SamplingSettings, load_settings
+from tiny_clip import pictures
 
 SAMPLING = SamplingSettings(steps=3, guidance_scale=3.0)
 PLAN = image_plan(["a red three", "blue", "red blue"], 5, seed=1)
@@ -36,13 +40,17 @@ def anchor(world: Path) -> Any:
     return load_anchor(load_settings(world / "lamsearch.toml").anchor("b500"), "cpu")
 
 
+def at(lam: float, done: Sequence[int] = ()) -> Evaluation:
+    return Evaluation(0, lam, TrialState.RUNNING, dict.fromkeys(done, 0.0), 0.0)
+
+
 def evaluate(anchor: Any, lam: float = 0.4, **options: Any) -> dict[int, float]:
     given = {"sampling": SAMPLING, "batch_size": 5, "reward": as_reward(Brightness()), **options}
     reward = given.pop("reward")
-    with ImageEvaluation(anchor, PLAN, reward, **given) as evaluation:
+    with ImageEvaluation(anchor, PLAN, Panel.of(reward), **given) as evaluation:
         return {
             i: s
-            for batch in evaluation.batches(lam)
+            for batch in evaluation.batches(at(lam))
             for i, s in zip(batch.image_ids, batch.scores, strict=True)
         }
 
@@ -111,22 +119,58 @@ def test_prompts_are_encoded_once(anchor: Any, monkeypatch: pytest.MonkeyPatch) 
     encoder = anchor.pipe.text_encoder
     handle = encoder.register_forward_hook(lambda *_: calls.append(1))
     evaluation = ImageEvaluation(
-        anchor, PLAN, as_reward(Brightness()), sampling=SAMPLING, batch_size=2
+        anchor, PLAN, Panel.of(as_reward(Brightness())), sampling=SAMPLING, batch_size=2
     )
     before = len(calls)
     with evaluation:
         for lam in (0.0, 0.5):
-            list(evaluation.batches(lam))
+            list(evaluation.batches(at(lam)))
     handle.remove()
     assert before > 0
     assert len(calls) == before
 
 
+def scores_of(anchor: Any, world: Path, objective: str, others: Sequence[str] = ()) -> Batch:
+    settings = load_settings(world / "lamsearch.toml")
+    panel = load_panel(settings, parse_objective(objective), others)
+    with ImageEvaluation(anchor, PLAN, panel, sampling=SAMPLING, batch_size=5) as evaluation:
+        return next(evaluation.batches(at(0.4)))
+
+
+def test_other_rewards_have_the_scores_they_would_have_if_optimised(
+    anchor: Any, world: Path
+) -> None:
+    both = scores_of(anchor, world, "pickscore", ["clip", "pickscore"])
+    assert both.scores == scores_of(anchor, world, "pickscore").scores
+    assert both.others == {"clip": scores_of(anchor, world, "clip").scores}
+
+
+def test_a_weighted_sum_is_the_sum_and_records_its_terms(anchor: Any, world: Path) -> None:
+    summed = scores_of(anchor, world, "pickscore - 0.3*clip")
+    assert list(summed.others) == ["pickscore", "clip"]
+    terms = [np.array(summed.others[name]) for name in ("pickscore", "clip")]
+    np.testing.assert_array_equal(summed.scores, terms[0] - 0.3 * terms[1])
+
+
+def test_a_sum_has_no_score_where_one_of_its_rewards_has_none() -> None:
+    class Picky(Brightness):
+        def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+            scores = super().score(images, prompts)
+            scores[1] = np.nan
+            return scores
+
+    rewards = {"a": as_reward(Brightness(), "a"), "b": as_reward(Picky(), "b")}
+    panel = Panel(parse_objective("a + b"), rewards)
+    scores = panel.score([None, *pictures(2)], ["x", "y", "z"])
+    assert np.isnan(scores.objective).tolist() == [True, False, True]
+    assert np.isnan(scores.others["a"]).tolist() == [True, False, False]
+
+
 def test_done_images_are_not_generated_again(anchor: Any) -> None:
     with ImageEvaluation(
-        anchor, PLAN, as_reward(Brightness()), sampling=SAMPLING, batch_size=2
+        anchor, PLAN, Panel.of(as_reward(Brightness())), sampling=SAMPLING, batch_size=2
     ) as evaluation:
-        ids = [list(b.image_ids) for b in evaluation.batches(0.4, done=[0, 1, 3])]
+        ids = [list(b.image_ids) for b in evaluation.batches(at(0.4, done=[0, 1, 3]))]
     assert ids == [[2], [4]]
 
 

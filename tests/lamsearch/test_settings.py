@@ -33,7 +33,8 @@ model     = "yuvalkirstain/PickScore_v1"
 processor = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 [prompts]
-file = "prompts.txt"
+file    = "prompts.txt"
+heldout = "others.txt"
 """
 ANCHOR = '[anchors.a]\nreference = "o/r"\naligned = "o/a"\nbeta = 2\n'
 
@@ -42,6 +43,7 @@ ANCHOR = '[anchors.a]\nreference = "o/r"\naligned = "o/a"\nbeta = 2\n'
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "checkpoints" / "beta500").mkdir(parents=True)
     (tmp_path / "prompts.txt").write_text("a\n")
+    (tmp_path / "others.txt").write_text("b\n")
     return tmp_path
 
 
@@ -70,7 +72,7 @@ def test_the_format_of_the_design(folder: Path):
     assert (reward.name, reward.kind) == ("pickscore", "pickscore")
     assert reward.model == "yuvalkirstain/PickScore_v1"
     assert reward.processor == "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-    assert settings.prompts == PromptSettings(folder / "prompts.txt")
+    assert settings.prompts == PromptSettings(folder / "prompts.txt", folder / "others.txt")
 
 
 def test_what_is_left_out_has_a_default(folder: Path):
@@ -172,8 +174,9 @@ def test_locations(folder: Path, monkeypatch: pytest.MonkeyPatch):
         ("[rewards.pickscore]", "[rewards.a]\nclass='x:y'\ntype='clip'", "together with 'type'"),
         ("processor =", "procesor =", "rewards.pickscore.procesor: unknown key"),
         ("prompts.txt", "absent.txt", "prompts.file: 'absent.txt' given, but there is no file"),
+        ("others.txt", "absent.txt", "prompts.heldout: 'absent.txt' given, but there is no file"),
         ("[prompts]", "[prompt]", "prompt: unknown key"),
-        ("[prompts]\nfile = ", "prompts = ", "unknown key"),
+        ("[prompts]\nfile    = ", "prompts = ", "unknown key"),
         ("[anchors.beta500]", "[anchors.beta500", "not valid TOML"),
     ],
 )

@@ -1,0 +1,245 @@
+"""The search over an anchor's images, and the confirmation of its answer on held-out ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamsearch.confirmation import (
+    LEAST_IMAGES,
+    confirmation,
+    confirmation_lams,
+    open_confirmation,
+)
+from lamsearch.constraint import Constraint, parse_constraint
+from lamsearch.errors import PromptError, SettingsError
+from lamsearch.evaluation import ImageEvaluation, OnImages, load_anchor, panel_manifest
+from lamsearch.gallery import Gallery
+from lamsearch.loop import Progress, search_loop
+from lamsearch.objective import Objective, parse_objective
+from lamsearch.options import SearchOptions, parse_tolerance
+from lamsearch.prompts import PlannedImage, held_out_plan, image_plan, read_prompts
+from lamsearch.rewards import Panel, load_panel
+from lamsearch.schedule import Schedule
+from lamsearch.settings import AnchorSettings, Settings, find_settings, load_settings
+from lamsearch.strategy import Strategy
+from lamsearch.study import Study
+from lamsearch.summary import Summary, summarize
+from lamsearch.surrogate import DEFAULT_KERNEL
+
+DEFAULT_STORAGE = "sqlite:///lamsearch-studies/studies.db"
+"""In the working directory."""
+
+
+def run(
+    anchor: str,
+    reward: str,
+    budget: int = 12,
+    *,
+    config: str | Path | None = None,
+    study: str | None = None,
+    storage: str | None = None,
+    images: int = 64,
+    plan: str = "rotating",
+    prompts: str | Path | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    acquisition: str = "auto",
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str | None = None,
+    progress: Progress | None = None,
+    also: Sequence[str] = (),
+    constraint: str | None = None,
+    confidence: float = 0.95,
+    epsilon: float | str | None = None,
+    recommend: str = "posterior",
+    noise: str = "paired",
+    kernel: str = DEFAULT_KERNEL,
+    confirm: int = 0,
+    confirm_prompts: str | Path | None = None,
+) -> Summary:
+    """Search the λ at which an anchor's images earn the highest mean reward.
+
+    A study that exists is gone on with: finished evaluations are kept, and of an interrupted one
+    only the missing images are generated.
+
+    Args:
+        anchor: Name of an anchor in the settings.
+        reward: Name of a reward there, or a weighted sum such as "pickscore + 0.3*clip".
+        budget: Evaluations.
+        config: The settings file; by default `./lamsearch.toml`, or else the bundled one.
+        study: Name of the study, by default made of the anchor, the reward and the seed.
+        storage: SQLAlchemy URL of its database, by default a file in `lamsearch-studies`.
+        images: Images an evaluation.
+        plan: "fixed", the same images at every λ, or "rotating": each λ sees another part of a
+            larger set, of which any two share a third, so that more prompts count.
+        prompts: Prompt file (.txt, .jsonl, .csv), by default the settings'.
+        bounds: λ's range; beyond 1 extrapolates.
+        acquisition: "auto", "ei", "ucb" or "kg".
+        seed: Of the initial design and the image plan.
+        batch_size: Images in one call of the pipeline; halved whenever memory runs out.
+        device: Where the models run, by default the accelerator if there is one.
+        progress: Told what happens.
+        also: Names of other rewards to record on the same images.
+        constraint: On another reward, such as "clip >= -1% of reference",
+            "clip >= reference - 0.01" or "clip >= 0.35": λ* is searched where it holds.
+        confidence: Probability with which it must hold at λ*, and of the stopping rule.
+        epsilon: Stop before the budget is used once J(λ*) is within ε of the best with that
+            probability: in the units of the scores, or "5%" of the curve's range. None: no stop.
+        recommend: Answer by the "posterior" mean, or as the paper by the best "observed" value.
+        noise: "paired", or as in the paper "homoscedastic": one unknown variance of the means.
+        kernel: "rbf", the paper's, or "matern".
+        confirm: Held-out images at each of λ = 0, λ = 1 and λ*, once the search is done; 0 = none.
+        confirm_prompts: Their prompt file; by default, unless `prompts` are given, the settings'
+            held-out prompts, or else the file of the search. Prompts that it uses are left out.
+
+    Returns:
+        The answer.
+
+    Raises:
+        SettingsError: If an argument or the settings are wrong.
+        StudyError: If the study exists with other settings, or cannot be opened.
+        RewardError: If a reward cannot be loaded or breaks its contract.
+        EvaluationError: If no usable image comes out at some λ.
+    """
+    guard = None if constraint is None else parse_constraint(constraint)
+    strategy = Strategy(acquisition, recommend, noise, kernel)
+    tolerance = parse_tolerance(epsilon)
+    options = SearchOptions(budget, bounds, seed, strategy, guard, confidence, tolerance)
+    if batch_size < 1:
+        raise SettingsError(f"batch size {batch_size} given, expected at least 1")
+    if confirm_prompts is not None and not confirm:
+        raise SettingsError("prompts to confirm with given, but not --confirm N, how many images")
+    settings = load_settings(find_settings(None if config is None else Path(config)))
+    chosen, objective = settings.anchor(anchor), parse_objective(reward, settings.rewards)
+    others = _other_names(settings, objective, also, guard)
+    file, held_out_file = _prompt_files(settings, prompts, confirm_prompts)
+    schedule = Schedule(images, plan)
+    whole = image_plan(read_prompts(file), schedule.total, seed)
+    held_out = _held_out(whole, held_out_file, confirm, seed=seed)
+    device, storage = device or default_device(), storage or DEFAULT_STORAGE
+    name = study or f"{anchor}-{objective.slug}-seed{seed}"
+    opened = Study(name, storage, sampler=options.sampler(), bounds=bounds)
+    panel = load_panel(settings, objective, others, device=device)
+    models = _Models(settings, chosen, load_anchor(chosen, device), panel, batch_size)
+    with models.evaluation(whole, schedule, Gallery(name, storage).keep) as evaluation:
+        opened.bind({**options.manifest(chosen.beta), **models.manifest(evaluation)})
+        search_loop(opened, evaluation, budget, enough=options.enough, progress=progress)
+    summary = summarize(opened, tolerance)
+    # Of several workers the last one to finish knows the answer, and confirms it.
+    if held_out and (len(summary.evaluations) >= budget or not opened.busy):
+        return _confirmed(summary, models, held_out, storage=storage, progress=progress)
+    return summary
+
+
+def default_device() -> str:
+    """Return "cuda", "mps" or "cpu", the first there is."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@dataclass(frozen=True)
+class _Models:
+    """What was loaded, for the search and for its confirmation."""
+
+    settings: Settings
+    anchor_settings: AnchorSettings
+    anchor: Any
+    panel: Panel
+    batch_size: int
+
+    def evaluation(
+        self,
+        plan: Sequence[PlannedImage],
+        schedule: Schedule | None = None,
+        on_images: OnImages | None = None,
+    ) -> ImageEvaluation:
+        return ImageEvaluation(
+            self.anchor,
+            plan,
+            self.panel,
+            sampling=self.anchor_settings.sampling,
+            batch_size=self.batch_size,
+            schedule=schedule,
+            on_images=on_images,
+        )
+
+    def manifest(self, evaluation: ImageEvaluation) -> dict[str, Any]:
+        """Return what the scores of an evaluation depend on, as JSON."""
+        return {
+            "anchor": self.anchor_settings.name,
+            **evaluation.manifest(),
+            **panel_manifest(self.settings, self.panel),
+        }
+
+
+def _confirmed(
+    summary: Summary,
+    models: _Models,
+    plan: Sequence[PlannedImage],
+    *,
+    storage: str,
+    progress: Progress | None,
+) -> Summary:
+    """Return the summary with the confirmation of its answer, which is made where it is missing."""
+    lams = confirmation_lams(summary.lam)
+    study = open_confirmation(summary.study, storage, summary.lam)
+    with models.evaluation(plan) as evaluation:
+        pinned = {"confirms": summary.study, "lams": list(lams), "images": len(plan)}
+        study.bind({**pinned, **models.manifest(evaluation)})
+        if progress is not None:
+            progress.confirming(len(lams), len(plan))
+        search_loop(study, evaluation, len(lams), progress=progress)
+    return dataclasses.replace(summary, confirmation=confirmation(study, summary.lam))
+
+
+def _other_names(
+    settings: Settings, objective: Objective, also: Sequence[str], guard: Constraint | None
+) -> list[str]:
+    """Return the rewards to record beside the objective, all of which exist."""
+    if isinstance(also, str):
+        raise SettingsError(f"also = {also!r} given, expected a list of names")
+    if guard is not None and guard.name == objective.plain:
+        raise SettingsError(f"constraint '{guard.text}' is on what is optimised: constrain another")
+    others = [*also, *([guard.name] if guard is not None else [])]
+    for name in (*objective.weights, *others):
+        settings.reward(name)
+    return others
+
+
+def _prompt_files(
+    settings: Settings, prompts: str | Path | None, confirm_prompts: str | Path | None
+) -> tuple[Path, Path]:
+    """Return the prompt file of the search and that of the confirmation, which may be the same."""
+    defaults = settings.prompts
+    if prompts is not None:
+        file = held_out = Path(prompts)
+    elif defaults is not None:
+        file, held_out = defaults.file, defaults.heldout or defaults.file
+    else:
+        raise SettingsError(f"{settings.path} names no prompts: add [prompts] file, or --prompts")
+    return file, held_out if confirm_prompts is None else Path(confirm_prompts)
+
+
+def _held_out(
+    plan: Sequence[PlannedImage], file: Path, images: int, *, seed: int
+) -> tuple[PlannedImage, ...]:
+    """Plan the images of the confirmation, none for 0 images."""
+    if not images:
+        return ()
+    if images < LEAST_IMAGES:
+        raise SettingsError(f"confirm {images} given, expected at least {LEAST_IMAGES} images")
+    prompts = read_prompts(file)
+    try:
+        return held_out_plan(plan, prompts, images, seed=seed)
+    except PromptError as error:
+        raise PromptError(
+            f"confirm {images}: none left in {file}: {error}; use fewer --images, or name other "
+            "prompts with --confirm-prompts or [prompts] heldout"
+        ) from error
