@@ -61,15 +61,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--reward", required=True, metavar="NAME", help='or a sum, "pickscore + 0.3*clip"'
     )
-    run.add_argument("--budget", required=True, type=int, metavar="N", help="evaluations")
+    run.add_argument(
+        "--budget",
+        required=True,
+        type=int,
+        metavar="N",
+        help="evaluations; with --images auto, images",
+    )
     run.add_argument("--config", type=Path, metavar="FILE", help="settings [./lamsearch.toml]")
     run.add_argument("--study", metavar="NAME", help="[ANCHOR-REWARD-seedS]")
-    run.add_argument("--images", type=int, default=64, metavar="N", help="an evaluation [64]")
+    run.add_argument(
+        "--images",
+        type=_images,
+        default=64,
+        metavar="N|auto",
+        help="an evaluation, or auto: new λs or more images, as the search sees fit [64]",
+    )
     run.add_argument(
         "--plan",
-        default="rotating",
-        choices=("rotating", "fixed"),
-        help="whether λs see other parts of a larger set of images, or the same [rotating]",
+        default="fixed",
+        choices=("fixed", "rotating"),
+        help="whether all λs see the same images, or other parts of a larger set [fixed]",
     )
     run.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .jsonl or .csv")
     run.add_argument(
@@ -146,6 +158,10 @@ def _add_guards(run: argparse.ArgumentParser) -> None:
     )
 
 
+def _images(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -162,7 +178,9 @@ def _run(options: argparse.Namespace, messages: Console) -> None:
         _say(messages, settings.description)
     _say(messages, f"anchor   {anchor.name}: β = {anchor.beta:g}, {anchor.aligned}")
     _quiet_libraries()
-    with SearchProgress(messages, images=options.images, budget=options.budget) as progress:
+    images, budget = options.images, options.budget
+    total = budget if images == "auto" else images * budget
+    with SearchProgress(messages, images=total) as progress:
         summary = run(
             options.anchor,
             options.reward,
@@ -190,8 +208,9 @@ def _run(options: argparse.Namespace, messages: Console) -> None:
             confirm_prompts=options.confirm_prompts,
         )
     _print(summary, as_json=options.json)
-    if options.epsilon is not None and len(summary.evaluations) < options.budget:
-        done = f"{len(summary.evaluations)} of {options.budget} evaluations"
+    made = sum(evaluation.images for evaluation in summary.evaluations)
+    if options.epsilon is not None and made < total:
+        done = f"{made} of {total} images at {len(summary.evaluations)} λs"
         _say(messages, f"stopped after {done}: enough for --epsilon {options.epsilon}")
     if options.confirm and summary.confirmation is None:
         _say(messages, "not confirmed yet: other workers are still at it, the last one confirms")

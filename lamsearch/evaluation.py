@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import hashlib
 import time
@@ -28,6 +27,9 @@ from lamsearch.settings import AnchorSettings, RewardSettings, SamplingSettings,
 
 OnImages = Callable[[float, Sequence[int], Sequence[Image | None]], None]
 """Takes λ, image ids, and images; a missing image is None."""
+
+_HASHED = 1024
+"""Images of the plan that the manifest stands for: a plan that grows is still the same."""
 
 _SMALL_FILE_BYTES = 2_000_000
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
@@ -99,7 +101,8 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
         """Yield the scores of all images of an evaluation that it has not yet, batch by batch."""
         self._realignment.lam = evaluation.lam
-        ids = self._schedule.image_ids(evaluation.number)
+        own = evaluation.image_range
+        ids = self._schedule.image_ids(evaluation.number) if own is None else range(*own)
         start = 0
         while start < len(ids):
             planned = ids[start : start + self._batch_size]
@@ -176,8 +179,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             "negative_prompt": sampling.negative_prompt,
             "size": [sampling.height, sampling.width],
             "dtype": sampling.dtype,
-            "plan": plan_hash(self._plan),
-            "schedule": dataclasses.asdict(self._schedule),
+            "plan": plan_hash(self._plan[:_HASHED]),
             "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         }
 

@@ -25,12 +25,15 @@ from lamsearch.objective import Objective, parse_objective
 from lamsearch.options import SearchOptions, parse_tolerance
 from lamsearch.prompts import PlannedImage, held_out_plan, image_plan, read_prompts
 from lamsearch.rewards import Panel, load_panel
-from lamsearch.schedule import Schedule
+from lamsearch.schedule import PLANS, Schedule
 from lamsearch.settings import AnchorSettings, Settings, find_settings, load_settings
 from lamsearch.strategy import Strategy
 from lamsearch.study import Study
 from lamsearch.summary import Summary, summarize
 from lamsearch.surrogate import DEFAULT_KERNEL
+
+AUTO = "auto"
+_AUTO_PLAN = 1024
 
 DEFAULT_STORAGE = "sqlite:///lamsearch-studies/studies.db"
 """In the working directory."""
@@ -44,8 +47,8 @@ def run(
     config: str | Path | None = None,
     study: str | None = None,
     storage: str | None = None,
-    images: int = 64,
-    plan: str = "rotating",
+    images: int | str = 64,
+    plan: str = "fixed",
     prompts: str | Path | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     acquisition: str = "auto",
@@ -71,11 +74,12 @@ def run(
     Args:
         anchor: Name of an anchor in the settings.
         reward: Name of a reward there, or a weighted sum such as "pickscore + 0.3*clip".
-        budget: Evaluations.
+        budget: Evaluations; with `images="auto"` images, of all λs together.
         config: The settings file; by default `./lamsearch.toml`, or else the bundled one.
         study: Name of the study, by default made of the anchor, the reward and the seed.
         storage: SQLAlchemy URL of its database, by default a file in `lamsearch-studies`.
-        images: Images an evaluation.
+        images: Images an evaluation, or "auto": the search decides, step by step, between a new λ
+            and more images at one that it has.
         plan: "fixed", the same images at every λ, or "rotating": each λ sees another part of a
             larger set, of which any two share a third, so that more prompts count.
         prompts: Prompt file (.txt, .jsonl, .csv), by default the settings'.
@@ -119,7 +123,7 @@ def run(
     chosen, objective = settings.anchor(anchor), parse_objective(reward, settings.rewards)
     others = _other_names(settings, objective, also, guard)
     file, held_out_file = _prompt_files(settings, prompts, confirm_prompts)
-    schedule = Schedule(images, plan)
+    schedule = _schedule(images, plan, budget)
     whole = image_plan(read_prompts(file), schedule.total, seed)
     held_out = _held_out(whole, held_out_file, confirm, seed=seed)
     device, storage = device or default_device(), storage or DEFAULT_STORAGE
@@ -128,13 +132,34 @@ def run(
     panel = load_panel(settings, objective, others, device=device)
     models = _Models(settings, chosen, load_anchor(chosen, device), panel, batch_size)
     with models.evaluation(whole, schedule, Gallery(name, storage).keep) as evaluation:
-        opened.bind({**options.manifest(chosen.beta), **models.manifest(evaluation)})
-        search_loop(opened, evaluation, budget, enough=options.enough, progress=progress)
+        seen = {"images": images, "schedule": plan}
+        opened.bind({**options.manifest(chosen.beta), **models.manifest(evaluation), **seen})
+        search_loop(
+            opened,
+            evaluation,
+            budget,
+            allocate=options.allocate if images == AUTO else None,
+            enough=options.enough,
+            progress=progress,
+        )
     summary = summarize(opened, tolerance)
     # Of several workers the last one to finish knows the answer, and confirms it.
-    if held_out and (len(summary.evaluations) >= budget or not opened.busy):
+    if held_out and not opened.busy:
         return _confirmed(summary, models, held_out, storage=storage, progress=progress)
     return summary
+
+
+def _schedule(images: int | str, plan: str, budget: int) -> Schedule:
+    """Return which images an evaluation sees; with "auto", how many there are to choose from."""
+    if plan not in PLANS:
+        raise SettingsError(f"plan {plan!r} given, expected one of {', '.join(PLANS)}")
+    if images == AUTO:
+        if plan != "fixed":
+            raise SettingsError(f"plan {plan!r} given with images {AUTO}, which has its own")
+        return Schedule(max(budget, _AUTO_PLAN), "fixed")
+    if not isinstance(images, int) or images < 1:
+        raise SettingsError(f"images {images!r} given, expected a number of at least 1, or {AUTO}")
+    return Schedule(images, plan)
 
 
 def default_device() -> str:

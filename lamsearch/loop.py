@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 from lamsearch.records import Batch, Evaluation
-from lamsearch.study import Study
+from lamsearch.study import Allocate, Study
 
 Enough: TypeAlias = Callable[[Sequence[Evaluation]], bool]
 """Tells from the finished evaluations whether the search may stop."""
@@ -23,8 +23,8 @@ class Evaluate(Protocol):
 class Progress(Protocol):
     """Told what the loop does."""
 
-    def started(self, evaluation: Evaluation) -> None:
-        """An evaluation begins or goes on."""
+    def started(self, evaluation: Evaluation, done: int) -> None:
+        """An evaluation begins or goes on; so many images of the study are done."""
         ...
 
     def scored(self, evaluation: Evaluation, images: int) -> None:
@@ -45,16 +45,21 @@ def search_loop(
     evaluate: Evaluate,
     budget: int,
     *,
+    allocate: Allocate | None = None,
     enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Evaluate λ after λ until there are enough or `budget` evaluations; commit batch by batch."""
+    """Evaluate λ after λ until there are enough or the budget is used; commit batch by batch.
+
+    The budget counts evaluations, or images where `allocate` decides on these.
+    """
     while not (enough is not None and enough(study.evaluations())):
-        evaluation = study.next_evaluation(budget)
+        evaluation = study.next_evaluation(budget, allocate)
         if evaluation is None:
             return
         if progress is not None:
-            progress.started(evaluation)
+            done = sum(len(finished.scores) for finished in study.evaluations())
+            progress.started(evaluation, done + len(evaluation.scores))
         try:
             for batch in evaluate.batches(evaluation):
                 study.record(evaluation, batch)

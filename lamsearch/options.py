@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lamsearch.allocation import Step
 from lamsearch.constraint import Constraint, parse_constraint
 from lamsearch.errors import SettingsError
-from lamsearch.proposal import History
+from lamsearch.proposal import History, propose_step
 from lamsearch.recommendation import Tolerance, should_stop
-from lamsearch.records import Evaluation
+from lamsearch.records import Evaluation, merged
 from lamsearch.sampler import LamSampler
 from lamsearch.strategy import CHOICES, Strategy
 
@@ -94,13 +95,25 @@ class SearchOptions:
         """Tell whether λ* is within ε of the best with the confidence asked, under the model."""
         if self.tolerance is None or not evaluations:
             return False
-        history = History.of(evaluations, self.history())
+        history = History.of(merged(evaluations), self.history())
         return should_stop(
             history.surrogate,
             tolerance=self.tolerance,
             confidence=self.confidence,
             feasible=history.feasible,
             observed=self.strategy.observed,
+        )
+
+    def allocate(self, evaluations: Sequence[Evaluation], left: int) -> Step:
+        """Return the next λ and its images, where the budget of images has so many left."""
+        finished = merged([e for e in evaluations if e.state.is_finished()])
+        running = [e for e in evaluations if not e.state.is_finished()]
+        return propose_step(
+            History.of(finished, self.history()),
+            [len(evaluation.scores) for evaluation in finished],
+            pending=[Step(e.lam, *e.image_range) for e in running if e.image_range is not None],
+            limit=left,
+            seed=self.seed,
         )
 
 

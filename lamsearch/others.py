@@ -15,7 +15,7 @@ import torch
 from lamsearch.constraint import guard_surrogate
 from lamsearch.observations import observe
 from lamsearch.recommendation import Gain, gain
-from lamsearch.records import Evaluation
+from lamsearch.records import Evaluation, score_rows
 from lamsearch.surrogate import Surrogate
 
 
@@ -52,7 +52,7 @@ def other_surrogates(
     """Fit a surrogate to each of the other rewards that has a score anywhere, by name."""
     lams = [evaluation.lam for evaluation in evaluations]
     fitted = {
-        name: guard_surrogate(lams, [e.other_row(name) for e in evaluations], bounds=bounds)
+        name: guard_surrogate(lams, score_rows(evaluations, name), bounds=bounds)
         for name in other_names(evaluations)
     }
     return {name: surrogate for name, surrogate in fitted.items() if surrogate is not None}
@@ -63,7 +63,7 @@ def other_means(evaluations: Sequence[Evaluation]) -> dict[str, list[float]]:
     means = {}
     for name in other_names(evaluations):
         column = np.full(len(evaluations), np.nan)
-        rows = [evaluation.other_row(name) for evaluation in evaluations]
+        rows = score_rows(evaluations, name)
         scored = [index for index, row in enumerate(rows) if not np.isnan(row).all()]
         if scored:
             lams = [evaluations[index].lam for index in scored]

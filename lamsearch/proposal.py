@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamsearch.acquisition import CLEARANCE, next_lam
+from lamsearch.allocation import LEAST_NEW, Step, next_step
 from lamsearch.constraint import Constraint, feasibility, guard_surrogate
 from lamsearch.design import initial_lams
-from lamsearch.records import Evaluation
+from lamsearch.records import Evaluation, score_rows
 from lamsearch.strategy import Strategy
 from lamsearch.surrogate import Surrogate
 
@@ -60,8 +61,8 @@ class History:
         return dataclasses.replace(
             start,
             lams=[evaluation.lam for evaluation in evaluations],
-            scores=[evaluation.row for evaluation in evaluations],
-            guard=[] if guard is None else [e.other_row(guard.name) for e in evaluations],
+            scores=score_rows(evaluations),
+            guard=[] if guard is None else score_rows(evaluations, guard.name),
         )
 
     @cached_property
@@ -95,6 +96,44 @@ def propose(history: History, *, seed: int = 0) -> float:
     return pending[-1]
 
 
+def propose_step(
+    history: History, counts: Sequence[int], *, pending: Sequence[Step], limit: int, seed: int
+) -> Step:
+    """Return the next λ and its images, for a budget of images: a pure function.
+
+    Args:
+        history: Finished evaluations, one a λ; its own pending λs play no part.
+        counts: Images that each of them has seen.
+        pending: What other workers are at.
+        limit: Images left in the budget, ≥ 1.
+        seed: Of the initial design.
+    """
+    known = [*history.lams, *(step.lam for step in pending)]
+    design = initial_lams(INITIAL_DESIGN, bounds=history.bounds, seed=seed)
+    places = [_rounded(lam, history.bounds) for lam in design]
+    free = [lam for lam in places if lam not in known and lam not in history.taken]
+    if free:
+        return Step(free[0], 0, min(LEAST_NEW, limit))
+    if not history.lams:
+        lam = _middle_of_widest_gap([*known, *history.taken], history.bounds)
+        return Step(_rounded(lam, history.bounds), 0, min(LEAST_NEW, limit))
+    step = next_step(
+        history.surrogate,
+        counts,
+        limit=limit,
+        pending=pending,
+        taken=history.taken,
+        feasible=history.feasible,
+        acquisition=history.strategy.acquisition,
+    )
+    return step if step.start else step._replace(lam=_rounded(step.lam, history.bounds))
+
+
+def _rounded(lam: float, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    return min(max(round(lam, _DIGITS - math.ceil(math.log10(high - low))), low), high)
+
+
 def _next(history: History, pending: Sequence[float], seed: int) -> float:
     low, high = bounds = history.bounds
     clearance = CLEARANCE * (high - low)
@@ -116,7 +155,7 @@ def _next(history: History, pending: Sequence[float], seed: int) -> float:
             feasible=history.feasible,
             observed=strategy.observed,
         )
-    return min(max(round(lam, _DIGITS - math.ceil(math.log10(high - low))), low), high)
+    return _rounded(lam, bounds)
 
 
 def _is_clear(lam: float, taken: Sequence[float], clearance: float) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 PARAMETER = "lam"
+IMAGE_RANGE_KEY = "images"
 _BATCH_KEY = "scores:"
 
 
@@ -74,6 +75,7 @@ class Evaluation:
         seconds: Time spent on it.
         others: Name of another reward → image id → its score.
         plan_size: Images of the whole plan: two evaluations of one plan are paired by image id.
+        image_range: Images start, …, stop − 1 of the plan are its own; None = as the plan has it.
     """
 
     number: int
@@ -83,6 +85,7 @@ class Evaluation:
     seconds: float
     others: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     plan_size: int = 0
+    image_range: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Evaluation:
@@ -103,6 +106,9 @@ class Evaluation:
             seconds=sum(batch["seconds"] for batch in batches),
             others={n: _by_image(batches, [others.get(n) for others in recorded]) for n in names},
             plan_size=max((batch.get("of", 0) for batch in batches), default=0),
+            image_range=tuple(trial.user_attrs[IMAGE_RANGE_KEY])
+            if IMAGE_RANGE_KEY in trial.user_attrs
+            else None,
         )
 
     @property
@@ -152,6 +158,27 @@ def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
         plan_size=max(first.plan_size, second.plan_size),
         others={n: {**first.others.get(n, {}), **second.others.get(n, {})} for n in names},
     )
+
+
+def score_rows(
+    evaluations: Sequence[Evaluation], name: str | None = None
+) -> list[NDArray[np.float64]]:
+    """Return the scores as `lamsearch.observations.observe` takes them.
+
+    Args:
+        evaluations: n evaluations.
+        name: Of another reward than the optimised one.
+
+    Returns:
+        n rows; those of images of a plan have one length, since the plan may have grown.
+    """
+    width = max((evaluation.plan_size for evaluation in evaluations), default=0)
+    rows = []
+    for evaluation in evaluations:
+        row = evaluation.row if name is None else evaluation.other_row(name)
+        missing = width - len(row) if evaluation.plan_size else 0
+        rows.append(np.pad(row, (0, missing), constant_values=np.nan))
+    return rows
 
 
 def _by_image(

@@ -34,7 +34,7 @@ class Schedule:
     """
 
     images: int
-    plan: str = "rotating"
+    plan: str = "fixed"
 
     @property
     def total(self) -> int:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lamsearch.allocation import Step
 from lamsearch.errors import EvaluationError, StudyError
 from lamsearch.leases import Leases
-from lamsearch.records import PARAMETER, Batch, Evaluation
+from lamsearch.records import IMAGE_RANGE_KEY, PARAMETER, Batch, Evaluation
 from lamsearch.storage import open_storage, shown
 
 _MANIFEST_KEY = "manifest"
+
+Allocate: TypeAlias = Callable[[Sequence[Evaluation], int], Step]
+"""Finished and running evaluations, and the images left in the budget → what to do next."""
 
 
 class Study:
@@ -100,23 +104,34 @@ class Study:
         """Whether evaluations are under way, in workers' hands or left by dead ones."""
         return bool(self._trials(TrialState.RUNNING))
 
-    def next_evaluation(self, budget: int) -> Evaluation | None:
-        """Return the evaluation to work on: one left by a dead worker, else a new λ.
+    def next_evaluation(self, budget: int, allocate: Allocate | None = None) -> Evaluation | None:
+        """Return the evaluation to work on: one left by a dead worker, else a new one.
 
         Workers take turns: each counts what there is, and writes its λ, before the next one does.
 
+        Args:
+            budget: Evaluations, or images where there is `allocate`.
+            allocate: Decides on the next λ and its images; by default the sampler on λ, and the
+                plan on the images.
+
         Returns:
-            None once `budget` evaluations are finished or in other workers' hands.
+            None once the budget is used or in other workers' hands.
         """
         with self._turns.turn(self._study._study_id):
             trials = self._trials(TrialState.COMPLETE, TrialState.RUNNING)
             running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-            left = max(budget - len(trials) + len(running), 0)
-            for trial in running[:left]:
+            cost = _one if allocate is None else _images
+            left = budget - sum(cost(trial) for trial in trials)
+            # A budget that was lowered leaves the later ones of the running trials alone.
+            for trial in running[: max(len(running) + min(left, 0), 0)]:
                 if self._claim(trial._trial_id):
                     return self._with_lam(Trial(self._study, trial._trial_id))
-            if len(running) >= left:
+            if left < 1:
                 return None
+            if allocate is not None:
+                step = allocate([Evaluation.of(trial) for trial in trials], left)
+                images = {IMAGE_RANGE_KEY: [step.start, step.stop]}
+                self._study.enqueue_trial({PARAMETER: step.lam}, user_attrs=images)
             new = self._study.ask()
             self._leases.claim(new._trial_id)
             return self._with_lam(new)
@@ -188,3 +203,12 @@ class Study:
     def _trial_id(self, evaluation: Evaluation) -> int:
         study_id = self._study._study_id
         return self._database.get_trial_id_from_study_id_trial_number(study_id, evaluation.number)
+
+
+def _one(trial: FrozenTrial) -> int:
+    return 1
+
+
+def _images(trial: FrozenTrial) -> int:
+    start, stop = trial.user_attrs[IMAGE_RANGE_KEY]
+    return int(stop - start)

@@ -17,6 +17,7 @@ from lamsearch.options import SearchOptions
 from lamsearch.others import OtherReward, other_means, other_reward, other_surrogates
 from lamsearch.proposal import History
 from lamsearch.recommendation import FIVE_PERCENT, Gain, Recommendation, Tolerance, recommend
+from lamsearch.records import merged
 from lamsearch.storage import shown
 from lamsearch.study import Study
 from lamsearch.surrogate import Surrogate
@@ -134,7 +135,7 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
     Raises:
         StudyError: If no evaluation is finished.
     """
-    evaluations = study.evaluations()
+    evaluations = merged(study.evaluations())
     if not evaluations:
         raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
     manifest = study.manifest

@@ -22,7 +22,7 @@ import diffusers
 import torch
 
 import lamsearch
-from lamsearch.study import Evaluation
+from lamsearch.records import Evaluation
 
 
 class Stopwatch:
@@ -58,6 +58,8 @@ class SearchClock:
     def scored(self, evaluation: Evaluation, images: int) -> None: ...
 
     def finished(self, evaluation: Evaluation) -> None: ...
+
+    def confirming(self, lams: int, images: int) -> None: ...
 
 
 def main(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Self
 
@@ -24,12 +25,11 @@ class SearchProgress:
 
     Args:
         console: Where to draw.
-        images: Images an evaluation.
-        budget: Evaluations.
+        images: Images of the whole search.
     """
 
-    def __init__(self, console: Console, *, images: int, budget: int) -> None:
-        self._console, self._images, self._budget = console, images, budget
+    def __init__(self, console: Console, *, images: int) -> None:
+        self._console = console
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -43,7 +43,7 @@ class SearchProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("loading models", total=images * budget)
+        self._task = self._progress.add_task("loading models", total=images)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -57,13 +57,10 @@ class SearchProgress:
     ) -> None:
         self._progress.stop()
 
-    def started(self, evaluation: Evaluation) -> None:
+    def started(self, evaluation: Evaluation, done: int) -> None:
         """Show the λ that is worked on."""
-        self._progress.update(
-            self._task,
-            description=f"λ = {evaluation.lam:.3f} ({evaluation.number + 1} of {self._budget})",
-            completed=evaluation.number * self._images + len(evaluation.scores),
-        )
+        description = f"λ = {evaluation.lam:.3f} (evaluation {evaluation.number + 1})"
+        self._progress.update(self._task, description=description, completed=done)
 
     def scored(self, evaluation: Evaluation, images: int) -> None:
         """Advance by a batch."""
@@ -71,11 +68,10 @@ class SearchProgress:
 
     def finished(self, evaluation: Evaluation) -> None:
         """Print the evaluation's mean score above the bar."""
-        scores = evaluation.row
-        present = scores[scores == scores]
+        present = [score for score in evaluation.scores.values() if not math.isnan(score)]
         self._console.print(
-            f"λ = {evaluation.lam:.3f}   mean score {present.mean():.5f}   "
-            f"{len(present)} of {len(scores)} images   {evaluation.seconds:.1f} s",
+            f"λ = {evaluation.lam:.3f}   mean score {sum(present) / len(present):.5f}   "
+            f"{len(present)} of {len(evaluation.scores)} images   {evaluation.seconds:.1f} s",
             markup=False,
         )
 
@@ -84,5 +80,4 @@ class SearchProgress:
         self._console.print(
             f"confirming λ* on {images} held-out images at each of {lams} λs", markup=False
         )
-        self._images, self._budget = images, lams
         self._progress.reset(self._task, total=images * lams)

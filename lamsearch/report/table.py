@@ -19,7 +19,7 @@ def summary_table(summary: Summary) -> RenderableType:
     # Text, not markup: names may hold brackets.
     table = Table(title=Text(f"study {summary.study}"), title_justify="left", header_style="bold")
     others = dict.fromkeys(name for e in summary.evaluations for name in e.others)
-    scores = (_reward(summary), "± stderr", *others)
+    scores = (summary.reward or "score", "stderr", *others)
     for heading in ("#", "λ", "β/λ", *scores, "images", "missing"):
         table.add_column(Text(heading), justify="right")
     best = min(summary.evaluations, key=lambda e: abs(e.lam - summary.lam))

@@ -126,7 +126,7 @@ def test_wrong_names_and_values_are_one_line_with_status_2(
         (["--budget", "0"], "budget 0 given"),
         (["--bounds", "1", "0"], "bounds 1 0 given"),
         (["--batch-size", "0"], "batch size 0 given"),
-        (["--images", "0"], "0 images asked for"),
+        (["--images", "0"], "images 0 given, expected a number of at least 1, or auto"),
         (["--prompts", "absent.txt"], "absent.txt: cannot be read"),
         (["--reward", "pickscore + 2*hps"], "no reward 'hps' in"),
         (["--reward", "pickscore +"], "expected a name or a sum such as"),

@@ -20,7 +20,7 @@ def test_every_evaluation_sees_as_many_images_of_the_plan(images, plan):
 
 @pytest.mark.parametrize("images", [16, 64, 100])
 def test_any_two_evaluations_share_a_third_and_all_images_are_used_often(images):
-    schedule = Schedule(images)
+    schedule = Schedule(images, "rotating")
     seen = [set(schedule.image_ids(number)) for number in range(BLOCKS)]
     for a, b in itertools.combinations(seen, 2):
         assert len(a & b) >= images / 3 - 2
@@ -31,10 +31,10 @@ def test_any_two_evaluations_share_a_third_and_all_images_are_used_often(images)
 
 
 def test_evaluations_a_round_apart_see_the_same():
-    schedule = Schedule(64)
+    schedule = Schedule(64, "rotating")
     assert schedule.image_ids(2) == schedule.image_ids(2 + BLOCKS)
 
 
 def test_a_fixed_plan_shows_all_its_images():
     assert list(Schedule(5, "fixed").image_ids(3)) == [0, 1, 2, 3, 4]
-    assert Schedule(64, "fixed").total == 64
+    assert Schedule(64).total == 64

@@ -15,6 +15,7 @@ import pytest
 
 import lamsearch
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
+from lamsearch.records import Evaluation
 from lamsearch.study import Study
 
 EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
@@ -206,3 +207,75 @@ def wait_for_scores(url: str, *, trials: int, process: subprocess.Popen[bytes]) 
                 return
         time.sleep(0.01)
     raise AssertionError("the search ended before it could be killed")
+
+
+class Interrupts:
+    """Progress that ends the process, so to speak, after some batches."""
+
+    def __init__(self, batches: int) -> None:
+        self._left = batches
+
+    def started(self, evaluation: Evaluation, done: int) -> None:
+        pass
+
+    def scored(self, evaluation: Evaluation, images: int) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+
+    def finished(self, evaluation: Evaluation) -> None:
+        pass
+
+    def confirming(self, lams: int, images: int) -> None:
+        pass
+
+
+def test_a_budget_of_images_is_spent_on_new_lams_and_on_more_images(
+    world: Path, in_tmp: Path
+) -> None:
+    options = run_options(world, in_tmp, images="auto", budget=250, study="auto")
+    result = lamsearch.run(**options)
+    images = [e.images for e in result.evaluations]
+    assert sum(images) == 250
+    assert min(images[:4]) >= 32
+    trials = Study("auto", options["storage"]).evaluations()
+    assert len(trials) > len(result.evaluations)
+    assert len({e.lam for e in result.evaluations}) == len(result.evaluations)
+    for row in result.evaluations:
+        ids = sorted(i for t in trials if t.lam == row.lam for i in t.scores)
+        assert ids == list(range(row.images))  # the first images of the plan, each once
+    more = lamsearch.run(**{**options, "budget": 300})
+    assert sum(e.images for e in more.evaluations) == 300
+
+
+def test_a_budget_of_images_goes_on_where_it_was_interrupted(world: Path, in_tmp: Path) -> None:
+    options = run_options(world, in_tmp, images="auto", budget=200, batch_size=16)
+    whole = lamsearch.run(**options, study="whole")
+    for batches in (2, 5):
+        with pytest.raises(KeyboardInterrupt):
+            lamsearch.run(**options, study="halted", progress=Interrupts(batches))
+    resumed = lamsearch.run(**options, study="halted")
+    assert [e.lam for e in resumed.evaluations] == [e.lam for e in whole.evaluations]
+    assert [e.images for e in resumed.evaluations] == [e.images for e in whole.evaluations]
+    assert resumed.lam == pytest.approx(whole.lam, abs=1e-9)
+
+
+def test_a_rotating_plan_shows_each_lam_other_images(world: Path, in_tmp: Path) -> None:
+    options = run_options(world, in_tmp, images=9, plan="rotating", study="rotating")
+    result = lamsearch.run(**options)
+    assert [e.images for e in result.evaluations] == [9] * 5
+    seen = [set(e.scores) for e in Study("rotating", options["storage"]).evaluations()]
+    assert all({0, 1, 2} <= ids for ids in seen)
+    assert len(set.union(*seen)) > 13
+    assert not any(a <= b for i, a in enumerate(seen) for b in seen[:i])
+
+
+def test_unusable_plans_are_refused(world: Path, in_tmp: Path) -> None:
+    for wrong, message in (
+        ({"images": 0}, "images 0 given, expected a number of at least 1, or auto"),
+        ({"images": "many"}, "images 'many' given"),
+        ({"plan": "other"}, "plan 'other' given, expected one of rotating, fixed"),
+        ({"images": "auto", "plan": "rotating"}, "plan 'rotating' given with images auto"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            lamsearch.run(**run_options(world, in_tmp, **wrong))

@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 import lamsearch
+from lamsearch.acquisition import next_lam
 from lamsearch.design import initial_lams
 from lamsearch.errors import SettingsError
 from lamsearch.strategy import CHOICES, Strategy
@@ -39,9 +40,10 @@ def test_algorithm_2_equals_its_formulas():
     def expected_improvement(lam: float) -> float:
         total = 0.0
         for ell, scale, noise in zip(h.lengthscale, h.outputscale, h.noise, strict=True):
-            rho = lambda a, b, ell=ell.item(): np.exp(-((a[:, None] - b) ** 2) / (2 * ell**2))  # noqa: E731
-            gram = scale.item() * rho(x, x) + (noise.item() + 1e-6) * np.eye(5)
-            k = scale.item() * rho(x, np.array([lam]))[:, 0]
+            width = 2 * ell.item() ** 2
+            curve = scale.item() * np.exp(-((x[:, None] - x) ** 2) / width)
+            gram = curve + (noise.item() + 1e-6) * np.eye(5)
+            k = scale.item() * np.exp(-((x - lam) ** 2) / width)
             mean = k @ np.linalg.solve(gram, targets)
             sigma = math.sqrt(scale.item() - k @ np.linalg.solve(gram, k))
             z = (mean - targets.max()) / sigma
@@ -55,8 +57,6 @@ def test_algorithm_2_equals_its_formulas():
         bounds=(max(start - 0.01, 0), min(start + 0.01, 1)),
         method="bounded",
     ).x
-    from lamsearch.acquisition import next_lam
-
     assert next_lam(surrogate, acquisition="ei", observed=True) == pytest.approx(best, abs=2e-3)
 
 

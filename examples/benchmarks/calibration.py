@@ -1,0 +1,58 @@
+"""Whether our search may be believed: coverage of its 95 % intervals, and its stopping rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from curves import CALIBRATION_FAMILIES, FAMILIES
+from ours import COVERAGE_AT, OURS
+from records import Cell, Key, Record
+from regret import Mean, mean_and_error
+
+REAL_FAMILIES = [name for name in FAMILIES if name not in CALIBRATION_FAMILIES.values()]
+
+
+def prior_of(method: str) -> str:
+    """The family that is drawn from the method's own prior."""
+    return CALIBRATION_FAMILIES[OURS[method].kernel]
+
+
+def last_covered(budget: int) -> str | None:
+    """The last n at which coverage is recorded, as it stands in the records."""
+    reached = [str(n) for n in COVERAGE_AT if n <= budget]
+    return reached[-1] if reached else None
+
+
+def coverage(
+    records: Mapping[Key, Record],
+    families: Collection[str],
+    cells: Collection[Cell],
+    *,
+    n: str,
+    truth: str,
+) -> Mean:
+    """Share of the intervals, in %, that hold the truth: "lam" is λ*, "value" is J(λ*)."""
+    chosen = {k: r for k, r in records.items() if k[0] in families and k[1:3] in cells}
+    return mean_and_error({k: 100 * r["coverage"][n][truth] for k, r in chosen.items()})
+
+
+class Stops(NamedTuple):
+    """Counts of runs, and the mean number of evaluations at the stop."""
+
+    runs: int
+    stopped: int
+    right: int
+    evaluations: float
+
+
+def stops(
+    records: Mapping[Key, Record], families: Collection[str], cells: Collection[Cell]
+) -> Stops:
+    chosen = [r for k, r in records.items() if k[0] in families and k[1:3] in cells]
+    found = [record["stop"] for record in chosen if record.get("stop")]
+    evaluations = float(np.mean([stop["n"] for stop in found])) if found else math.nan
+    runs = sum("stop" in record for record in chosen)
+    return Stops(runs, len(found), sum(stop["right"] for stop in found), evaluations)

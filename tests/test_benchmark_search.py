@@ -1,0 +1,350 @@
+"""The search benchmark: its problems are what they say, its runs can be resumed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickle
+import shlex
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lamsearch.gaussian_process import CORRELATIONS
+
+BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
+TINY = ["--families", "bump", "at_1", "--noise", "images", "--stderr", "0.1", "--seeds", "1"]
+TINY += ["--budget", "6", "--output", "runs"]
+SHAPES = ["bump", "collapse", "saturating", "gp", "flat", "two_peaks", "kink"]
+FAMILIES = [*SHAPES, "at_0", "at_1", "table2", "miniature", "prior_rbf", "prior_matern"]
+
+
+@pytest.fixture(autouse=True)
+def _paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+@pytest.fixture
+def calibration() -> ModuleType:
+    return importlib.import_module("calibration")
+
+
+@pytest.fixture
+def curves() -> ModuleType:
+    return importlib.import_module("curves")
+
+
+@pytest.fixture
+def ours() -> ModuleType:
+    return importlib.import_module("ours")
+
+
+@pytest.fixture
+def peers() -> ModuleType:
+    return importlib.import_module("peers")
+
+
+@pytest.fixture
+def problems() -> ModuleType:
+    return importlib.import_module("problems")
+
+
+@pytest.fixture
+def records() -> ModuleType:
+    return importlib.import_module("records")
+
+
+@pytest.fixture
+def regret() -> ModuleType:
+    return importlib.import_module("regret")
+
+
+@pytest.fixture
+def search() -> ModuleType:
+    return importlib.import_module("search")
+
+
+@pytest.fixture
+def tasks() -> ModuleType:
+    return importlib.import_module("tasks")
+
+
+def runs_in(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if "regrets" in line]
+
+
+def test_a_run_is_stored_reported_and_not_repeated(
+    search: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = ["ours-auto-matern", "paper", "grid", "golden"]
+    search.main(["--methods", *methods, *TINY])
+    text = capsys.readouterr().out
+    assert "| golden (1 seeds) |" in text
+    assert "| golden, n=6 (1 seeds) |" in text
+    assert "ours-auto-matern, images: ours after 6 < 0.5 × peer's after 6" in text
+    files = {path: path.read_text() for path in Path("runs").iterdir()}
+    assert {path.name for path in files} == {f"{method}.own.jsonl" for method in methods}
+    for path in files:
+        rows = runs_in(path)
+        assert [row["family"] for row in rows] == ["bump", "at_1"]
+        assert all(len(row["regrets"]) == 3 and min(row["regrets"]) >= 0 for row in rows)
+        assert all(max(row["regrets"]) <= 1 for row in rows)
+    search.main(["--methods", *methods, *TINY])
+    assert {path: path.read_text() for path in Path("runs").iterdir()} == files
+
+
+def test_a_task_can_go_to_another_process(search: ModuleType, tasks: ModuleType) -> None:
+    task = search.tasks_left("golden", search.parse(TINY))[0]
+    there = pickle.loads(pickle.dumps(tasks.run))(pickle.loads(pickle.dumps(task)))
+    assert there["regrets"] == tasks.run(task)["regrets"]
+
+
+def test_a_torn_last_line_is_run_again(search: ModuleType, records: ModuleType) -> None:
+    search.main(["--methods", "golden", *TINY])
+    path = Path("runs/golden.own.jsonl")
+    whole = runs_in(path)
+    path.write_text(path.read_text()[:-20])
+    search.main(["--methods", "golden", *TINY])
+    stored = records.load(path, 6)
+    assert len(stored) == 2
+    assert [row["regrets"] for row in stored.values()] == [row["regrets"] for row in whole]
+
+
+def test_our_rule_needs_only_the_stored_lams(search: ModuleType) -> None:
+    search.main(["--methods", "golden", "grid", *TINY])
+    search.main(["--methods", "golden", "grid", "--rule", "our-rbf", *TINY])
+    own = runs_in(Path("runs/golden.own.jsonl"))
+    ours = runs_in(Path("runs/golden.our-rbf.jsonl"))
+    assert len(ours) == len(own) == 2
+    assert len(runs_in(Path("runs/grid.our-rbf.jsonl"))) == 2
+    assert [row["answers"] for row in ours] != [row["answers"] for row in own]
+
+
+def test_our_answer_is_the_recommendation(ours: ModuleType, problems: ModuleType) -> None:
+    problem = problems.Problem("bump", "images", 0.1, 0)
+    lams = [0.0, 0.3, 0.7, 1.0]
+    scores = [problem.scores(lam, j) for j, lam in enumerate(lams)]
+    surrogate = ours.fit(lams, scores, "rbf")
+    assert ours.answer(surrogate) == pytest.approx(ours.recommend(surrogate).lam, abs=1e-6)
+
+
+def test_a_rotating_plan_leaves_nan_where_an_image_was_not_asked_for(
+    ours: ModuleType, problems: ModuleType
+) -> None:
+    problem = problems.Problem("bump", "images", 0.1, 0)
+    method = ours.Ours("auto", "rbf", lambda evaluation, images: range(evaluation, evaluation + 3))
+    rows = [ours.score(method, problem, lam, j) for j, lam in enumerate([0.0, 1.0])]
+    table = np.array(ours.by_position(rows))
+    assert np.isnan(table).tolist() == [[False] * 3 + [True], [True] + [False] * 3]
+    np.testing.assert_array_equal(table[1, 1:], problem.scores(1.0, 1, [1, 2, 3]))
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern"])
+def test_draws_have_the_librarys_kernel(curves: ModuleType, kernel: str) -> None:
+    assert curves.KERNELS.keys() == CORRELATIONS.keys()
+    lams = np.linspace(0, 1, 150)
+    basis = curves.gp_basis(0.08, kernel)(lams)
+    distance = torch.from_numpy(np.abs(lams[:, None] - lams))
+    expected = CORRELATIONS[kernel](distance / 0.08).numpy()
+    np.testing.assert_allclose(basis @ basis.T, expected, atol=5e-4)
+
+
+def test_our_methods_meet_the_prior_of_their_own_kernel_and_peers_none(
+    search: ModuleType, regret: ModuleType
+) -> None:
+    options = search.parse(["--seeds", "1", "--stderr", "0.1"])
+    met = {
+        method: {task.key[0] for task in search.tasks_left(method, options)}
+        for method in ("ours-auto-rbf", "ours-rotating-matern", "golden")
+    }
+    assert met["ours-auto-rbf"] == set(FAMILIES) - {"prior_matern"}
+    assert met["ours-rotating-matern"] == set(FAMILIES) - {"prior_rbf"}
+    assert met["golden"] == set(FAMILIES) - {"prior_rbf", "prior_matern"}
+    stored = {(family, "images", 0.1, 0): {"regrets": [0.1]} for family in FAMILIES}
+    assert {key[0] for key in regret.regrets(stored, 4, [("images", 0.1)])} == met["golden"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_curve_has_range_one(curves: ModuleType, problems: ModuleType, family: str) -> None:
+    assert list(curves.FAMILIES) == FAMILIES
+    for seed in range(5):
+        problem = problems.Problem(family, "independent", 0.1, seed)
+        values = problem.curve(curves.LINE)
+        assert values.min() == pytest.approx(0)
+        assert values.max() == pytest.approx(1)
+        assert problem.regret(problem.best_lam) == pytest.approx(0)
+        if family in ("at_0", "at_1"):
+            assert problem.best_lam == float(family[-1])
+
+
+@pytest.mark.parametrize("family", ["gp", "miniature"])
+def test_an_image_scores_the_same_whatever_is_asked_with_it(
+    problems: ModuleType, family: str
+) -> None:
+    problem = problems.Problem(family, "images", 0.1, 3)
+    together = problem.scores(0.3, 0, range(200))
+    ids = [150, 7, 70, 7]
+    np.testing.assert_array_equal(problem.scores(0.3, 5, ids), together[ids])
+    again = problems.Problem(family, "images", 0.1, 3)
+    np.testing.assert_array_equal(again.scores(0.3, 1, range(200)), together)
+
+
+def test_independent_noise_depends_on_the_evaluation_alone(problems: ModuleType) -> None:
+    problem = problems.Problem("at_0", "independent", 0.1, 0)
+    first, other = (problem.scores(lam, 2) - problem.curve(np.array(lam)) for lam in (0.1, 0.9))
+    np.testing.assert_allclose(first, other)
+    assert not np.allclose(first, problem.scores(0.1, 3) - problem.curve(np.array(0.1)))
+
+
+@pytest.mark.parametrize("noise", ["independent", "images"])
+@pytest.mark.parametrize("family", ["kink", "miniature"])
+def test_noise_has_the_standard_error_asked_for(
+    problems: ModuleType, family: str, noise: str
+) -> None:
+    means = []
+    for seed in range(400):
+        problem = problems.Problem(family, noise, 0.3, seed)
+        means.append(problem.scores(0.4, 0).mean() - problem.curve(np.array(0.4)))
+    # The spread of 400 draws is within 10 % of the truth; real images differ in spread over λ.
+    assert np.std(means) == pytest.approx(0.3, rel=0.15)
+    assert np.mean(means) == pytest.approx(0, abs=0.05)
+
+
+def test_each_method_spends_what_it_is_given(
+    problems: ModuleType, tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = problems.Problem("bump", "images", 0.03, 0)
+    for method in ("golden", "paper", "tpe"):
+        record = tasks.run_peer(method, problem, 7)
+        assert len(record["lams"]) == 7
+        assert len(record["answers"]) == 4
+    asked: list[tuple[float, ...]] = []
+    spy = {"grid": lambda lams, values: asked.append(tuple(lams)) or 0.0}
+    monkeypatch.setattr(tasks, "GRIDS", spy)
+    tasks.run_grid("grid", problem, 5)
+    assert [len(lams) for lams in asked] == [4, 5]
+    assert all(lams[0] == 0 and lams[-1] == 1 for lams in asked)
+
+
+def test_golden_section_search_finds_a_single_peak(peers: ModuleType) -> None:
+    asked: list[float] = []
+
+    def evaluate(lam: float) -> tuple[float, float]:
+        asked.append(lam)
+        return -abs(lam - 0.37), 0.0
+
+    answers = list(islice(peers.golden(evaluate, 0), 12))
+    assert len(asked) == 12
+    assert answers[-1] == pytest.approx(0.37, abs=peers.GOLDEN**11)
+
+
+def test_the_papers_fit_has_the_right_gradient(peers: ModuleType) -> None:
+    lams = np.array([0.1, 0.4, 0.5, 0.9])
+    squares, targets = (lams[:, None] - lams) ** 2, np.array([0.3, -1.0, 1.2, 0.4])
+    logs = peers.LOG_STARTS[1]
+    _, gradient = peers._negative_log_likelihood(logs, squares, targets)
+    for k, step in enumerate(1e-6 * np.eye(3)):
+        ends = [
+            peers._negative_log_likelihood(logs + s, squares, targets)[0] for s in (step, -step)
+        ]
+        assert gradient[k] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)
+
+
+def test_a_missing_ax_is_left_out(
+    search: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    search.main(["--methods", "ax", *TINY])
+    assert "pip install ax-platform" in capsys.readouterr().out
+
+
+def test_slow_methods_keep_to_their_seeds(search: ModuleType) -> None:
+    options = search.parse(["--families", "bump", "--noise", "images", "--stderr", "0.1"])
+    limit = search.SEED_LIMITS["ax"]
+    assert len(search.tasks_left("ax", options)) == limit < options.seeds
+
+
+def test_a_difference_is_paired_and_its_interval_contains_the_truth(regret: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    keys = [(family, "images", 0.1, seed) for family in ("bump", "gp") for seed in range(200)]
+    luck = rng.normal(size=len(keys))  # shared, so that it cancels
+    own = rng.normal(-0.02, 0.01, size=len(keys))
+    ours = {k: {"regrets": [a + b]} for k, a, b in zip(keys, luck, own, strict=True)}
+    peer = {k: {"regrets": [a]} for k, a in zip(keys[:350], luck, strict=False)}
+    mean, half = regret.Comparison(4, 4, 1).interval(ours, peer, [("images", 0.1)])
+    assert half < 3
+    assert abs(mean + 20) < half
+
+
+def test_stops_and_coverage_are_counted(calibration: ModuleType) -> None:
+    found = [{"n": 5, "right": True}, {"n": 8, "right": False}, {}]
+    stored = {
+        ("gp", "images", 0.1, seed): {
+            "stop": stop,
+            "coverage": {"6": {"lam": seed < 1, "value": True}},
+        }
+        for seed, stop in enumerate(found)
+    }
+    stored["prior_rbf", "images", 0.1, 0] = stored["gp", "images", 0.3, 0] = {"coverage": {}}
+    place = ["gp", "kink"], [("images", 0.1)]
+    assert calibration.stops(stored, *place) == (3, 2, 1, 6.5)
+    assert calibration.coverage(stored, *place, n="6", truth="lam") == pytest.approx(
+        (100 / 3,) * 2 + (3,)
+    )
+    assert calibration.coverage(stored, *place, n="6", truth="value") == (100, 0, 3)
+
+
+def test_a_stop_is_right_if_the_loss_is_small(ours: ModuleType, problems: ModuleType) -> None:
+    problem = problems.Problem("bump", "images", 0.001, 0)
+    lams = np.linspace(0, 1, 9).tolist()
+    surrogate = ours.fit(lams, [problem.scores(lam, j) for j, lam in enumerate(lams)], "matern")
+    assert ours.stop(surrogate, problem, problem.best_lam) == {"n": 9, "right": True}
+    assert ours.stop(surrogate, problem, 0.0) == {"n": 9, "right": False}
+    early = ours.fit(lams[:4], [problem.scores(lam, j) for j, lam in enumerate(lams[:4])], "matern")
+    assert ours.stop(early, problem, problem.best_lam) == {}
+
+
+def test_the_report_is_stored_with_its_sources(
+    search: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = ["ours-auto-matern", "ours-rotating-matern", "golden"]
+    search.main(["--methods", *methods, *TINY])
+    old = json.loads(Path("runs/golden.own.jsonl").read_text().splitlines()[-1])
+    with Path("runs/golden.own.jsonl").open("a") as file:
+        file.write(json.dumps(old | {"family": "prior"}) + "\n")
+    speed = json.dumps({"seconds": {"ours-auto-matern": {"12": 0.02, "100": 0.2}}})
+    Path("runs/speed.json").write_text(speed)
+    capsys.readouterr()
+    search.main(["--report", "--full", "--summary", "summary.json", *TINY])
+    text = Path("runs/report.md").read_text()
+    assert capsys.readouterr().out.strip() in text
+    for part in ("rotating-matern, n=6 (1 seeds)", "| 0.020 | 0.200 |", "rule: own", "torch 2."):
+        assert part in text
+    stored = json.loads(Path("summary.json").read_text())
+    assert stored["commands"] == [
+        f"python examples/benchmarks/search.py {shlex.join(['--methods', *methods, *TINY])}"
+    ]
+    by_method = {row["method"]: row for row in stored["regret"]}
+    mean = np.mean([row["regrets"] for row in runs_in(Path("runs/golden.own.jsonl"))[:2]], axis=0)
+    assert by_method["golden"]["mean"] == pytest.approx(1000 * mean, abs=1e-3)
+    assert by_method["golden"]["seeds"] == 1
+    assert by_method["golden"]["error"] == [None] * 3
+    assert {row["ours"] for row in stored["goals"]} == set(methods[:2])
+    assert {row["runs"] for row in stored["stops"] if row["family"] == "at_1"} == {1}
+
+
+def test_speed_is_measured_and_stored(
+    search: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "SPEED_AT", (5,))
+    monkeypatch.setattr(search, "OURS", {"ours-auto-matern": search.OURS["ours-auto-matern"]})
+    search.main(["--speed", "--output", "runs"])
+    assert "| ours-auto-matern | 0." in capsys.readouterr().out
+    assert search.load_speed(Path("runs"))["ours-auto-matern"]["5"] > 0
