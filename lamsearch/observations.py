@@ -178,7 +178,8 @@ def _group(lams: Tensor, table: Tensor) -> Observations:
     if comparison is None:
         return _incomparable(lams, table)
     level, offset_variance = _level(table - comparison.contrasts[:, None])
-    images = (~table.isnan()).sum(dim=1).double()
+    present = ~table.isnan()
+    images = (present & (present.sum(dim=0) > 1)).sum(dim=1).double()  # others compare nothing
     differences = comparison.covariance.trace() / (len(lams) - 1)
     return Observations(
         lams=lams,

@@ -37,11 +37,12 @@ class Ours(NamedTuple):
     noises: tuple[str, ...] = ("independent", "images")
 
 
+def rotating(evaluation: int, images: int) -> Sequence[int]:
+    return Schedule(images, "rotating").image_ids(evaluation)
+
+
 OURS = {f"ours-{a}-{k}": Ours(a, k) for a in ("auto", "kg", "ei", "ucb") for k in KERNELS}
-OURS |= {
-    f"ours-rotating-{k}": Ours("auto", k, lambda t, m: Schedule(m, "rotating").image_ids(t), ("images",))
-    for k in KERNELS
-}
+OURS |= {f"ours-rotating-{k}": Ours("auto", k, rotating, ("images",)) for k in KERNELS}
 
 
 def fit(lams: Sequence[float], scores: Sequence[Array], kernel: str) -> Surrogate:

@@ -83,7 +83,7 @@ def _answer(summary: Summary) -> list[Text]:
         "under the model"
     )
     if summary.limited_by == "images":
-        lines.append("limited by the images: more of them would help, more λs hardly")
+        lines.append("limited by the images: more of them would help (--images), more λs hardly")
     observed = summary.best_observed
     lines.append(
         f"best observed  λ {observed.lam:.3f} at {observed.value:.5f} (biased upward by noise)"
