@@ -14,7 +14,7 @@ from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 
 from lamsearch.hyperparameters import MEMBERS, Hyperparameters
-from lamsearch.observations import Observations
+from lamsearch.observations import Observations, observe
 from lamsearch.surrogate import NOISE_FLOOR, Surrogate, fit_surrogate
 
 GRID = torch.linspace(0, 1, 23, dtype=torch.float64)
@@ -58,7 +58,8 @@ MEMBER_VALUES = [(0.2, 1.0, 0.01), (0.5, 3.0, 0.1), (1.2, 0.3, 0.001)]
 def fixed():
     observed = observations(variances=(0.01, math.nan, 0.01, math.nan, 0.02))
     columns = zip(*MEMBER_VALUES, strict=True)
-    return Surrogate(observed, Hyperparameters(*(tensor(*column) for column in columns)))
+    values = Hyperparameters(*(tensor(*column) for column in columns))
+    return Surrogate(observed, values, kernel="rbf")
 
 
 def test_members_equal_the_dense_formulas(fixed):
@@ -234,3 +235,72 @@ def test_botorch_fantasies_average_to_the_posterior_mean():
     expected = surrogate.mean(GRID)
     for candidate in mean.mean(dim=(0, 2)).squeeze(-1):
         np.testing.assert_allclose(candidate, expected, atol=0.02)
+
+
+def paired(seed=0, images=40, own=0.0, lams=(0.0, 0.2, 0.45, 0.7, 1.0)):
+    """Observations on the same images, whose scores differ in slope and curvature."""
+    rng = np.random.default_rng(seed)
+    x = np.array(lams)[:, None]
+    slope, curvature = rng.normal(size=(2, images))
+    noise = own * rng.normal(size=(len(lams), images))
+    return observe(list(lams), list(-((x - 0.4) ** 2) + slope * x + curvature * x**2 + noise))
+
+
+def test_the_covariance_is_the_mean_square_error_of_the_mean():
+    """With correlated errors Σ: E = K** − WᵀK − KᵀW + Wᵀ(K + Σ)W for the weights W of the mean."""
+    observed = paired(own=0.3)
+    values = Hyperparameters(tensor(0.4), tensor(2.0), tensor(0.01))
+    surrogate = Surrogate(observed, values, kernel="rbf")
+    scale = observed.values.std().item() ** 2
+    x, grid = observed.lams.numpy(), GRID.numpy()
+
+    def k(a, b):
+        return 2.0 * scale * np.exp(-((a[:, None] - b) ** 2) / (2 * 0.4**2))
+
+    weights = surrogate.mean_weights(GRID).numpy()
+    np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-10)  # a constant passes unchanged
+    mean = weights.T @ observed.values.numpy()
+    np.testing.assert_allclose(surrogate.mean(GRID), mean, atol=1e-10)
+    errors = observed.covariance.numpy() + scale * NOISE_FLOOR * np.eye(5)
+    both = weights.T @ k(x, grid)
+    expected = k(grid, grid) - both - both.T + weights.T @ (k(x, x) + errors) @ weights
+    np.testing.assert_allclose(surrogate.covariance(GRID), expected, atol=1e-10)
+    np.testing.assert_allclose(surrogate.variance(GRID), expected.diagonal(), atol=1e-10)
+
+
+def test_more_lams_on_the_same_images_do_not_make_the_answer_certain():
+    """What the images prefer by chance stays, however many λs are tried on them."""
+    few, many = (paired(lams=tuple(np.linspace(0, 1, n))) for n in (6, 24))
+    ends = tensor(0.0, 1.0)
+    contrast = tensor(-1.0, 1.0)
+    spread = [(contrast @ fit_surrogate(o).covariance(ends) @ contrast).item() for o in (few, many)]
+    assert spread[1] > 0.7 * spread[0]
+
+
+def test_the_next_value_on_other_images_is_covariance_and_noise():
+    surrogate = fit_surrogate(observations())
+    candidates = tensor(0.1, 0.6)
+    covariance, variance = surrogate.predictive(candidates, GRID)
+    np.testing.assert_allclose(covariance, surrogate.covariance(candidates, GRID), atol=1e-6)
+    expected = surrogate.variance(candidates) + surrogate.noise_variance
+    np.testing.assert_allclose(variance, expected, rtol=1e-5)
+
+
+def test_the_next_value_on_the_same_images_is_less_of_a_surprise():
+    same = paired()
+    other = Observations.independent(same.lams, same.values, same.working)
+    near = tensor(0.4501)
+    surprise = [fit_surrogate(o).predictive(near, GRID)[1].item() for o in (same, other)]
+    assert surprise[0] < 0.3 * surprise[1]
+
+
+def test_believing_an_evaluation_on_the_same_images_leaves_their_preference():
+    surrogate = fit_surrogate(paired())
+    everywhere = surrogate.believe(torch.linspace(0, 1, 9, dtype=torch.float64))
+    np.testing.assert_allclose(everywhere.mean(GRID), surrogate.mean(GRID), atol=1e-8)
+    contrast = tensor(-1.0, 1.0)
+    before, after = (
+        (contrast @ s.covariance(tensor(0.0, 1.0)) @ contrast).item()
+        for s in (surrogate, everywhere)
+    )
+    assert 0.5 * before < after < 1.5 * before
