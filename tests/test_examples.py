@@ -60,6 +60,17 @@ def test_benchmark_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert module.main(seeds=1, budget=2, output="seeds.json") == rows
 
 
+def test_benchmark_of_images(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = example("benchmarks/images.py")
+    monkeypatch.setattr(module, "BUDGETS", (180,))
+    found = module.main(seeds=2)
+    assert set(found["180"]) == {"fixed", "rotating", "auto"}
+    assert all(0 <= loss <= 100 for losses in found["180"].values() for loss in losses)
+    assert "| 180 | " in capsys.readouterr().out
+
+
 def test_the_miniature_world_can_be_rebuilt(tmp_path: Path) -> None:
     build = [sys.executable, str(EXAMPLES / "miniature" / "build.py"), "--smoke", "--output"]
     subprocess.run([*build, str(tmp_path)], check=True)

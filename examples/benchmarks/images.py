@@ -1,0 +1,133 @@
+"""Where to spend images: the same on all λs, a rotating plan, or as the search decides.
+
+    export OMP_NUM_THREADS=1
+    python examples/benchmarks/images.py --seeds 40 --output images.json
+
+Searches of the bundled world's stored scores: J is the mean curve of 1,000 images, interpolated in
+λ, and a study draws its images from these with replacement. Regret is what J loses at λ* against
+its maximum, in percent of its range; all three ways spend the same number of images, the first two
+on 12 λs. Means over the seeds with standard errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from lamsearch.allocation import LEAST_NEW, next_step
+from lamsearch.design import initial_lams
+from lamsearch.proposal import History, propose
+from lamsearch.recommendation import recommend
+from lamsearch.schedule import Schedule
+from lamsearch.strategy import Strategy
+from lamsearch.surrogate import Surrogate
+
+SCORES = Path(str(files("lamsearch") / "miniature" / "reference_scores.npz"))
+BOUNDS = (0.0, 1.0)
+LAMS = 12
+BUDGETS = (384, 768, 1536)
+WAYS = ("fixed", "rotating", "auto")
+
+
+@cache
+def curves() -> CubicSpline:
+    """λ → the scores of the 1,000 images."""
+    stored = np.load(SCORES)
+    return CubicSpline(stored["lam"], stored["pickscore"].astype(float))
+
+
+@cache
+def truth() -> tuple[CubicSpline, float, float]:
+    """J, its maximum and its range."""
+    stored = np.load(SCORES)
+    mean = CubicSpline(stored["lam"], stored["pickscore"].mean(axis=1, dtype=float))
+    line = mean(np.linspace(0, 1, 2001))
+    return mean, line.max(), np.ptp(line)
+
+
+def regret(surrogate: Surrogate) -> float:
+    mean, top, width = truth()
+    return float(100 * (top - mean(recommend(surrogate).lam)) / width)
+
+
+def drawn(seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(1000, size=max(BUDGETS))
+
+
+def by_plan(way: str, budget: int, seed: int) -> float:
+    """12 λs, each with the images that its place in a plan gives it."""
+    schedule, images = Schedule(budget // LAMS, way), drawn(seed)
+    lams: list[float] = []
+    rows: list[NDArray[np.float64]] = []
+    for number in range(LAMS):
+        lam = propose(History(BOUNDS, lams, rows), seed=seed)
+        ids = list(schedule.image_ids(number))
+        row = np.full(schedule.total, np.nan)
+        row[ids] = curves()(lam)[images[ids]]
+        lams.append(lam)
+        rows.append(row)
+    return regret(Strategy().fit(lams, rows, bounds=BOUNDS))
+
+
+def by_allocation(budget: int, seed: int) -> float:
+    """The search adds λs, or images at one that it has, until the budget is used."""
+    images = drawn(seed)
+    counts = dict.fromkeys(initial_lams(4, seed=seed), LEAST_NEW)
+
+    def surrogate() -> Surrogate:
+        table = np.full((len(counts), budget), np.nan)
+        for row, (lam, count) in zip(table, counts.items(), strict=True):
+            row[:count] = curves()(lam)[images[:count]]
+        return Strategy().fit(list(counts), list(table), bounds=BOUNDS)
+
+    while left := budget - sum(counts.values()):
+        step = next_step(surrogate(), list(counts.values()), limit=left)
+        counts[step.lam] = step.stop
+    return regret(surrogate())
+
+
+def main(seeds: int = 40, output: str = "images.json") -> dict[str, dict[str, list[float]]]:
+    torch.set_num_threads(1)
+    found: dict[str, dict[str, list[float]]] = {}
+    for budget in BUDGETS:
+        found[str(budget)] = {
+            way: [
+                by_allocation(budget, seed) if way == "auto" else by_plan(way, budget, seed)
+                for seed in range(seeds)
+            ]
+            for way in WAYS
+        }
+    versions = {name: version(name) for name in ("torch", "botorch", "scipy")}
+    command = f"python examples/benchmarks/images.py --seeds {seeds}"
+    stored = {"command": command, "versions": versions, "regret": found}
+    Path(output).write_text(json.dumps(stored, indent=1))
+    report(found)
+    return found
+
+
+def report(found: dict[str, dict[str, list[float]]]) -> None:
+    print("| images | 12 λs, fixed plan | 12 λs, rotating plan | --images auto |")
+    print("|---|---|---|---|")
+    for budget, ways in found.items():
+        cells = [
+            f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f} %"
+            for values in ways.values()
+        ]
+        print(f"| {budget} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--output", default="images.json")
+    main(**vars(parser.parse_args()))
