@@ -230,7 +230,9 @@ def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Functi
 
 
 def _improvement_on_best_observed(surrogate: Surrogate, situation: _Situation) -> Function:
-    best = surrogate.observations.values.max().item()
+    evaluated = surrogate.observations
+    values = evaluated.values.where(_probable(evaluated.lams, situation), -torch.inf)
+    best = values.max().item()
 
     def criterion(lams: Tensor) -> Tensor:
         improvement = log_expected_improvement(*surrogate.marginals(lams), best)

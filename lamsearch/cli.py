@@ -159,6 +159,8 @@ def _add_guards(run: argparse.ArgumentParser) -> None:
 
 
 def _images(text: str) -> int | str:
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected a number, or auto")
     return text if text == "auto" else int(text)
 
 
@@ -209,7 +211,8 @@ def _run(options: argparse.Namespace, messages: Console) -> None:
         )
     _print(summary, as_json=options.json)
     made = sum(evaluation.images for evaluation in summary.evaluations)
-    if options.epsilon is not None and made < total:
+    sure = summary.within.probability >= options.confidence
+    if options.epsilon is not None and sure and made < total:
         done = f"{made} of {total} images at {len(summary.evaluations)} λs"
         _say(messages, f"stopped after {done}: enough for --epsilon {options.epsilon}")
     if options.confirm and summary.confirmation is None:

@@ -113,6 +113,7 @@ def run(
     """
     guard = None if constraint is None else parse_constraint(constraint)
     strategy = Strategy(acquisition, recommend, noise, kernel)
+    _check_auto(images, strategy)
     tolerance = parse_tolerance(epsilon)
     options = SearchOptions(budget, bounds, seed, strategy, guard, confidence, tolerance)
     if batch_size < 1:
@@ -160,6 +161,15 @@ def _schedule(images: int | str, plan: str, budget: int) -> Schedule:
     if not isinstance(images, int) or images < 1:
         raise SettingsError(f"images {images!r} given, expected a number of at least 1, or {AUTO}")
     return Schedule(images, plan)
+
+
+def _check_auto(images: int | str, strategy: Strategy) -> None:
+    """Images can be added only where their scores say what they are worth."""
+    if images == AUTO and (strategy.noise, strategy.recommend) != ("paired", "posterior"):
+        raise SettingsError(
+            f"images {AUTO} given with noise '{strategy.noise}' and recommend "
+            f"'{strategy.recommend}', expected 'paired' and 'posterior'"
+        )
 
 
 def default_device() -> str:
@@ -265,6 +275,6 @@ def _held_out(
         return held_out_plan(plan, prompts, images, seed=seed)
     except PromptError as error:
         raise PromptError(
-            f"confirm {images}: none left in {file}: {error}; use fewer --images, or name other "
+            f"confirm {images}: none left in {file}: {error}; name other "
             "prompts with --confirm-prompts or [prompts] heldout"
         ) from error

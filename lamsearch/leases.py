@@ -71,6 +71,14 @@ class Leases:
         with self._mutex:
             return self._acquire(key)
 
+    def held(self, key: int) -> bool:
+        """Whether a living worker has a lease."""
+        if self._engine is None:
+            return key in self._held
+        with self._engine.connect() as connection:
+            row = connection.execute(sqlalchemy.select(LEASES).where(self._row(key))).first()
+        return row is not None and self._alive(row)
+
     def release(self, key: int) -> None:
         """Give a lease back."""
         with self._mutex:

@@ -89,7 +89,8 @@ class Observations:
             unknown.
         """
         if self.deviations is None:
-            known = self.variances.mean() if len(self.lams) > 1 else self.offset_variance
+            alone = len(self.lams) == 1 and not self.working.isnan().any()
+            known = self.offset_variance if alone else self.working.mean()
             return lams.new_zeros(len(self.lams), len(lams)), torch.ones_like(lams) * known
         coefficients, remaining = self.deviations.regression(lams)
         explained = (coefficients * (self.deviations.scatter @ coefficients)).sum(dim=0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from optuna.trial import TrialState
 
 from lamsearch.allocation import Step
 from lamsearch.constraint import Constraint, parse_constraint
@@ -105,16 +108,31 @@ class SearchOptions:
         )
 
     def allocate(self, evaluations: Sequence[Evaluation], left: int) -> Step:
-        """Return the next λ and its images, where the budget of images has so many left."""
-        finished = merged([e for e in evaluations if e.state.is_finished()])
-        running = [e for e in evaluations if not e.state.is_finished()]
+        """Return the next λ and its images, where the budget of images has so many left.
+
+        Images without any usable score are not tried again: a failed evaluation counts as done.
+        """
+        complete = merged([e for e in evaluations if e.state == TrialState.COMPLETE])
+        running = [e for e in evaluations if e.state == TrialState.RUNNING]
+        scored = {evaluation.lam for evaluation in complete}
+        failed = [e for e in evaluations if e.state == TrialState.FAIL]
+        history = dataclasses.replace(
+            History.of(complete, self.history()),
+            taken=[e.lam for e in failed if e.lam not in scored],
+        )
         return propose_step(
-            History.of(finished, self.history()),
-            [len(evaluation.scores) for evaluation in finished],
+            history,
+            [_images_seen(evaluation, failed) for evaluation in complete],
             pending=[Step(e.lam, *e.image_range) for e in running if e.image_range is not None],
             limit=left,
             seed=self.seed,
         )
+
+
+def _images_seen(evaluation: Evaluation, failed: Sequence[Evaluation]) -> int:
+    """How much of the plan was tried at a λ; another worker may still be at the middle of it."""
+    tried = [e.image_range[1] for e in failed if e.lam == evaluation.lam and e.image_range]
+    return max([max(evaluation.scores) + 1, *tried])
 
 
 def parse_tolerance(epsilon: float | str | None) -> Tolerance | None:

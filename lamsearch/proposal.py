@@ -109,7 +109,9 @@ def propose_step(
         seed: Of the initial design.
     """
     known = [*history.lams, *(step.lam for step in pending)]
-    design = initial_lams(INITIAL_DESIGN, bounds=history.bounds, seed=seed)
+    design = initial_lams(
+        INITIAL_DESIGN, bounds=history.bounds, seed=seed, design=history.strategy.design
+    )
     places = [_rounded(lam, history.bounds) for lam in design]
     free = [lam for lam in places if lam not in known and lam not in history.taken]
     if free:

@@ -207,7 +207,13 @@ def _best_observed(surrogate: Surrogate) -> tuple[float, float]:
 def _answer(
     surrogate: Surrogate, observed: bool, feasible: Feasible | None, confidence: float
 ) -> float:
-    return _best_observed(surrogate)[0] if observed else _best_mean(surrogate, feasible, confidence)
+    if not observed:
+        return _best_mean(surrogate, feasible, confidence)
+    lams, values = surrogate.observations.lams, surrogate.observations.values
+    if feasible is not None:
+        least = min(confidence, feasible(lams).max().item())
+        values = values.where(_allowed(lams, feasible, least), -torch.inf)
+    return lams[values.argmax()].item()
 
 
 def _line(surrogate: Surrogate, size: int = GRID_SIZE) -> Tensor:
@@ -220,10 +226,13 @@ def _allowed(lams: Tensor, feasible: Feasible | None, confidence: float) -> Tens
 
 
 def _attainable(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> float:
-    """The confidence asked, or the largest there is."""
-    return (
-        confidence if feasible is None else min(confidence, feasible(_line(surrogate)).max().item())
-    )
+    """The confidence asked, or the largest there is, but for rounding."""
+    if feasible is None:
+        return confidence
+    low, high = surrogate.bounds
+    known = torch.cat([_line(surrogate), surrogate.observations.lams, torch.zeros(1).double()])
+    inside = known[(low <= known) & (known <= high)]
+    return min(confidence, (1 - 1e-6) * feasible(inside).max().item())
 
 
 def _candidates(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> Tensor:
@@ -246,6 +255,8 @@ def _best_mean(surrogate: Surrogate, feasible: Feasible | None, confidence: floa
     if not len(evaluated):
         return lam
     means = mean(evaluated)
+    if value == -torch.inf:  # the constraint holds at single points only
+        return evaluated[means.argmax()].item()
     deviation = surrogate.variance(torch.tensor([lam], dtype=torch.float64)).sqrt().item()
     rounding = 1e-7 * deviation + 1e-14 * abs(value)
     return evaluated[means.argmax()].item() if means.max().item() >= value - rounding else lam

@@ -24,7 +24,7 @@ from lamsearch.storage import open_storage, shown
 _MANIFEST_KEY = "manifest"
 
 Allocate: TypeAlias = Callable[[Sequence[Evaluation], int], Step]
-"""Finished and running evaluations, and the images left in the budget → what to do next."""
+"""All evaluations, and the images left in the budget → what to do next."""
 
 
 class Study:
@@ -101,8 +101,8 @@ class Study:
 
     @property
     def busy(self) -> bool:
-        """Whether evaluations are under way, in workers' hands or left by dead ones."""
-        return bool(self._trials(TrialState.RUNNING))
+        """Whether evaluations are under way in living workers' hands."""
+        return any(self._leases.held(t._trial_id) for t in self._trials(TrialState.RUNNING))
 
     def next_evaluation(self, budget: int, allocate: Allocate | None = None) -> Evaluation | None:
         """Return the evaluation to work on: one left by a dead worker, else a new one.
@@ -118,17 +118,19 @@ class Study:
             None once the budget is used or in other workers' hands.
         """
         with self._turns.turn(self._study._study_id):
-            trials = self._trials(TrialState.COMPLETE, TrialState.RUNNING)
-            running = [trial for trial in trials if trial.state == TrialState.RUNNING]
             cost = _one if allocate is None else _images
-            left = budget - sum(cost(trial) for trial in trials)
-            # A budget that was lowered leaves the later ones of the running trials alone.
-            for trial in running[: max(len(running) + min(left, 0), 0)]:
+            left = budget - sum(cost(trial) for trial in self._trials(TrialState.COMPLETE))
+            for trial in self._trials(TrialState.RUNNING):
+                left -= cost(trial)
+                if left < 0:  # the budget was lowered
+                    return None
                 if self._claim(trial._trial_id):
                     return self._with_lam(Trial(self._study, trial._trial_id))
             if left < 1:
                 return None
-            if allocate is not None:
+            # A process that died before it took what it had enqueued leaves that to the next one.
+            if allocate is not None and not self._trials(TrialState.WAITING):
+                trials = self._trials(TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
                 step = allocate([Evaluation.of(trial) for trial in trials], left)
                 images = {IMAGE_RANGE_KEY: [step.start, step.stop]}
                 self._study.enqueue_trial({PARAMETER: step.lam}, user_attrs=images)

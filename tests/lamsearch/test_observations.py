@@ -258,3 +258,9 @@ def test_observations_check_themselves():
         Observations.independent(one, one * torch.nan, one)
     with pytest.raises(ValueError, match="negative"):
         Observations.independent(one, one, -one)
+
+
+def test_the_next_value_after_a_single_number_has_unknown_noise():
+    candidates = torch.tensor([0.2], dtype=torch.float64)
+    assert observe([0.5], [1.0]).next_error(candidates)[1].isnan().all()
+    assert observe([0.5], [[1.0, 2.0]]).next_error(candidates)[1].item() == pytest.approx(0.25)

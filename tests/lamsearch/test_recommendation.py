@@ -232,3 +232,14 @@ def test_the_papers_answer_is_the_best_observed():
     answer = recommend(surrogate, observed=True)
     assert answer.lam == observed.lams[7].item()
     assert recommend(surrogate).lam != answer.lam
+
+
+def test_the_best_observed_is_one_where_the_constraint_holds():
+    surrogate = fit_surrogate(observations(peak=0.6))
+
+    def below_half(lams):
+        return (lams < 0.5).double()
+
+    assert recommend(surrogate, observed=True, feasible=below_half).lam == 0.375
+    hopeless = recommend(surrogate, feasible=lambda lams: 1e-12 * (1.1 - lams), confidence=0.9)
+    assert hopeless.lam == pytest.approx(0.0, abs=0.02)

@@ -15,7 +15,8 @@ import pytest
 
 import lamsearch
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
-from lamsearch.records import Evaluation
+from lamsearch.options import SearchOptions
+from lamsearch.records import Batch, Evaluation
 from lamsearch.study import Study
 
 EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
@@ -279,3 +280,73 @@ def test_unusable_plans_are_refused(world: Path, in_tmp: Path) -> None:
     ):
         with pytest.raises(SettingsError, match=message):
             lamsearch.run(**run_options(world, in_tmp, **wrong))
+
+
+def test_workers_on_a_budget_of_images_never_make_an_image_twice() -> None:
+    options = SearchOptions(budget=400, seed=1)
+    study = Study("s", None, sampler=options.sampler())
+    rng = np.random.default_rng(0)
+    held: list[Evaluation] = []
+    while True:
+        evaluation = study.next_evaluation(400, options.allocate)
+        if evaluation is not None:
+            held.append(evaluation)
+        if evaluation is None or len(held) == 3:
+            if not held:
+                break
+            done = held.pop(int(rng.integers(len(held))))  # workers finish in any order
+            ids = range(*done.image_range)
+            values = -((done.lam - 0.6) ** 2) + EFFECTS[np.array(ids) % 40] * (1 + 0.1 * done.lam)
+            study.record(done, Batch(ids, values.tolist(), plan_size=1024))
+            study.finish(done)
+    made = [(e.lam, i) for e in study.evaluations() for i in e.scores]
+    assert len(made) == len(set(made)) == 400
+
+
+def test_a_lam_without_usable_images_is_not_tried_for_ever() -> None:
+    options = SearchOptions(budget=300)
+    study = Study("s", None, sampler=options.sampler())
+    tried = []
+    for _ in range(12):
+        evaluation = study.next_evaluation(300, options.allocate)
+        assert evaluation is not None
+        ids = range(*evaluation.image_range)
+        tried.append((evaluation.lam, ids.start))
+        bad = 0.3 < evaluation.lam < 0.45
+        rows = np.full(len(ids), np.nan) if bad else -((evaluation.lam - 0.6) ** 2) + EFFECTS[:1]
+        values = np.broadcast_to(rows, len(ids)) + 0.1 * EFFECTS[np.array(ids) % 40]
+        study.record(evaluation, Batch(ids, values.tolist(), plan_size=1024))
+        if bad:
+            with pytest.raises(EvaluationError, match=r"all \d+ scores"):
+                study.finish(evaluation)
+        else:
+            study.finish(evaluation)
+    assert len(set(tried)) == len(tried)
+
+
+def test_what_a_dead_process_enqueued_is_taken_up() -> None:
+    def lams(dies: bool) -> list[tuple[float, int]]:
+        options = SearchOptions(budget=250)
+        study = Study("s", None, sampler=options.sampler())
+        order = []
+        while True:
+            if dies and len(order) == 5:
+                step = options.allocate(study.evaluations(), 90)
+                attributes = {"images": [step.start, step.stop]}
+                study._study.enqueue_trial({"lam": step.lam}, user_attrs=attributes)
+                dies = False
+            evaluation = study.next_evaluation(250, options.allocate)
+            if evaluation is None:
+                return order
+            ids = range(*evaluation.image_range)
+            order.append((evaluation.lam, ids.start))
+            values = -((evaluation.lam - 0.6) ** 2) * (1 + 0.1 * EFFECTS[np.array(ids) % 40])
+            study.record(evaluation, Batch(ids, values.tolist(), plan_size=1024))
+            study.finish(evaluation)
+
+    assert lams(dies=True) == lams(dies=False)
+
+
+def test_images_auto_needs_paired_noise(world: Path, in_tmp: Path) -> None:
+    with pytest.raises(SettingsError, match="images auto given with noise 'homoscedastic'"):
+        lamsearch.run(**run_options(world, in_tmp, images="auto", noise="homoscedastic"))
