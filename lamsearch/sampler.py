@@ -37,8 +37,8 @@ class LamSampler(BaseSampler):
     by whatever other means, count: the initial design, both ends of the range and two places
     between, is cut short by as many, and leaves out what is known.
 
-    "auto" evaluates where it learns most about the best λ, which is seldom the best λ itself: answer
-    by `lamsearch.recommendation.recommend`, or choose "ei" where `study.best_params` must be good.
+    "auto" evaluates where it learns most about the best λ, which is seldom the best λ itself:
+    answer by `lamsearch.recommendation.recommend`, or choose "ei" to read `study.best_params`.
 
     A trial's first float without `log` and `step` is searched. This is no sampler for other
     parameters: it leaves them to another one, with a warning in the log.

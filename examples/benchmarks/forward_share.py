@@ -51,7 +51,7 @@ class SearchClock:
     def __init__(self, stopwatch: Stopwatch) -> None:
         self.began, self._stopwatch = 0.0, stopwatch
 
-    def started(self, evaluation: Evaluation) -> None:
+    def started(self, evaluation: Evaluation, done: int) -> None:
         if not self.began:
             self.began, self._stopwatch.seconds = time.perf_counter(), 0.0
 
