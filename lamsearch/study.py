@@ -118,9 +118,13 @@ class Study:
             None once the budget is used or in other workers' hands.
         """
         with self._turns.turn(self._study._study_id):
+            # Read once: a trial that another worker finishes meanwhile must not slip through.
+            trials = self._trials()
             cost = _one if allocate is None else _images
-            left = budget - sum(cost(trial) for trial in self._trials(TrialState.COMPLETE))
-            for trial in self._trials(TrialState.RUNNING):
+            left = budget - sum(cost(t) for t in trials if t.state == TrialState.COMPLETE)
+            for trial in trials:
+                if trial.state != TrialState.RUNNING:
+                    continue
                 left -= cost(trial)
                 if left < 0:  # the budget was lowered
                     return None
@@ -129,8 +133,7 @@ class Study:
             if left < 1:
                 return None
             # A process that died before it took what it had enqueued leaves that to the next one.
-            if allocate is not None and not self._trials(TrialState.WAITING):
-                trials = self._trials(TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
+            if allocate is not None and all(t.state != TrialState.WAITING for t in trials):
                 step = allocate([Evaluation.of(trial) for trial in trials], left)
                 images = {IMAGE_RANGE_KEY: [step.start, step.stop]}
                 self._study.enqueue_trial({PARAMETER: step.lam}, user_attrs=images)
@@ -200,7 +203,7 @@ class Study:
             raise
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states)
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _trial_id(self, evaluation: Evaluation) -> int:
         study_id = self._study._study_id

@@ -116,5 +116,5 @@ def test_a_common_offset_matters_for_levels_but_not_for_differences() -> None:
     difference = feasibility(guard(), parse_constraint("g >= reference - 0.5"))(at)
     level = feasibility(guard(), parse_constraint("g >= 1.5"))(at)
     assert difference[0] > 0.8
-    assert difference[1] < 0.01
+    assert difference[1] < 0.1
     assert 0.02 < level[1] < level[0] < 0.8
