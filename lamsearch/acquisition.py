@@ -32,6 +32,9 @@ from lamsearch.surrogate import Surrogate
 Function: TypeAlias = Callable[[Tensor], Tensor]
 """A function of λ, evaluated at many at once: (g,) → (g,)."""
 
+Feasible: TypeAlias = Function
+"""λs (g,) → the probability (g,) that a constraint holds there."""
+
 GRID_SIZE = 101
 CLEARANCE = 0.0025
 """Least distance to a λ evaluated or pending, in units of the bounds' width."""
@@ -145,13 +148,20 @@ def maximize_on_line(
     return lams[best].item(), values[best].item()
 
 
+def probable(lams: Tensor, feasible: Feasible | None) -> Tensor:
+    """Where a constraint holds rather than not (g,); if it does so nowhere, everywhere."""
+    everywhere = torch.ones_like(lams, dtype=torch.bool)
+    holds = everywhere if feasible is None else feasible(lams) >= 0.5
+    return holds if holds.any() else everywhere
+
+
 def next_lam(
     surrogate: Surrogate,
     *,
     acquisition: str = "auto",
     taken: Sequence[float] = (),
     pending: Sequence[float] = (),
-    feasible: Function | None = None,
+    feasible: Feasible | None = None,
     observed: bool = False,
     delta: float = 0.1,
 ) -> float:
@@ -198,7 +208,7 @@ def next_lam(
 class _Situation(NamedTuple):
     """What acquisitions have to know besides the surrogate; fields as in `next_lam`."""
 
-    feasible: Function | None
+    feasible: Feasible | None
     observed: bool
     delta: float
 
@@ -215,7 +225,7 @@ def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Functi
     if situation.observed:
         return _improvement_on_best_observed(surrogate, situation)
     evaluated = surrogate.lams
-    worth = surrogate.mean(evaluated).where(_probable(evaluated, situation), -torch.inf)
+    worth = surrogate.mean(evaluated).where(probable(evaluated, situation.feasible), -torch.inf)
     incumbent = evaluated[worth.argmax(dim=0, keepdim=True)]
     incumbent_mean, incumbent_variance = surrogate.marginals(incumbent)
 
@@ -231,7 +241,7 @@ def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Functi
 
 def _improvement_on_best_observed(surrogate: Surrogate, situation: _Situation) -> Function:
     evaluated = surrogate.observations
-    values = evaluated.values.where(_probable(evaluated.lams, situation), -torch.inf)
+    values = evaluated.values.where(probable(evaluated.lams, situation.feasible), -torch.inf)
     best = values.max().item()
 
     def criterion(lams: Tensor) -> Tensor:
@@ -251,14 +261,14 @@ def _upper_confidence_bound(surrogate: Surrogate, situation: _Situation) -> Func
 
     def criterion(lams: Tensor) -> Tensor:
         bound = upper_confidence_bound(surrogate.mean(lams), surrogate.variance(lams), width)
-        return bound.where(_probable(lams, situation), -torch.inf)
+        return bound.where(probable(lams, situation.feasible), -torch.inf)
 
     return criterion
 
 
 def _knowledge_gradient(surrogate: Surrogate, situation: _Situation) -> Function:
     line = torch.linspace(*surrogate.bounds, GRID_SIZE // 2 + 1, dtype=torch.float64)
-    line = line[_probable(line, situation)]
+    line = line[probable(line, situation.feasible)]
     mean = surrogate.mean(line)
 
     def criterion(lams: Tensor) -> Tensor:
@@ -266,12 +276,6 @@ def _knowledge_gradient(surrogate: Surrogate, situation: _Situation) -> Function
         return gain.log() + situation.log_probability(lams)
 
     return criterion
-
-
-def _probable(lams: Tensor, situation: _Situation) -> Tensor:
-    """Where the constraint holds rather than not (g,); if it does so nowhere, everywhere."""
-    holds = situation.log_probability(lams) >= math.log(0.5)
-    return holds if holds.any() else torch.ones_like(holds)
 
 
 ACQUISITIONS: MappingProxyType[str, Callable[[Surrogate, _Situation], Function]] = MappingProxyType(

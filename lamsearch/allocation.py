@@ -27,13 +27,13 @@ compared with them first of all, image by image, and where the search has come c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lamsearch.acquisition import GRID_SIZE, knowledge_gradient, next_lam
+from lamsearch.acquisition import GRID_SIZE, Feasible, knowledge_gradient, next_lam, probable
 from lamsearch.deviations import comparison_covariance
 from lamsearch.surrogate import Surrogate, square_root
 
@@ -45,9 +45,6 @@ LEAST_NEW = 2 * BLOCK
 
 _NEAREST = range(2, 6)
 _DRAWS = 1024
-
-Feasible = Callable[[Tensor], Tensor]
-"""λs (g,) → the probability (g,) that the constraint holds there."""
 
 
 class Step(NamedTuple):
@@ -135,9 +132,7 @@ def _with_pending(
 def _line(bounds: tuple[float, float], feasible: Feasible | None) -> Tensor:
     """λs (g,) where the best one may lie: where the constraint holds rather than not, if any."""
     line = torch.linspace(*bounds, GRID_SIZE, dtype=torch.float64)
-    if feasible is None or not (probable := feasible(line) >= 0.5).any():
-        return line
-    return line[probable]
+    return line[probable(line, feasible)]
 
 
 def _new(model: Surrogate, step: Step, line: Tensor, feasible: Feasible | None) -> _Option:

@@ -75,8 +75,9 @@ def search(
     """
     guard = None if constraint is None else parse_constraint(constraint)
     strategy = Strategy(acquisition, recommend, noise, kernel)
-    tolerance = parse_tolerance(epsilon)
-    options = SearchOptions(budget, bounds, seed, strategy, guard, confidence, tolerance)
+    options = SearchOptions(
+        budget, bounds, seed, strategy, guard, confidence, parse_tolerance(epsilon)
+    )
     if beta is not None and not beta > 0:
         raise SettingsError(f"beta {beta} given, expected the anchor's KL strength, > 0")
     if guard is not None and guard.name == SCORE:
@@ -85,7 +86,7 @@ def search(
     opened.bind(options.manifest(beta))
     function = FunctionEvaluation(evaluate, guard.name if guard else None)
     search_loop(opened, function, budget, enough=options.enough)
-    return summarize(opened, tolerance)
+    return summarize(opened, options.tolerance)
 
 
 class FunctionEvaluation:

@@ -114,8 +114,9 @@ def run(
     guard = None if constraint is None else parse_constraint(constraint)
     strategy = Strategy(acquisition, recommend, noise, kernel)
     _check_auto(images, strategy)
-    tolerance = parse_tolerance(epsilon)
-    options = SearchOptions(budget, bounds, seed, strategy, guard, confidence, tolerance)
+    options = SearchOptions(
+        budget, bounds, seed, strategy, guard, confidence, parse_tolerance(epsilon)
+    )
     if batch_size < 1:
         raise SettingsError(f"batch size {batch_size} given, expected at least 1")
     if confirm_prompts is not None and not confirm:
@@ -143,7 +144,7 @@ def run(
             enough=options.enough,
             progress=progress,
         )
-    summary = summarize(opened, tolerance)
+    summary = summarize(opened, options.tolerance)
     # Of several workers the last one to finish knows the answer, and confirms it.
     if held_out and not opened.busy:
         return _confirmed(summary, models, held_out, storage=storage, progress=progress)

@@ -53,13 +53,16 @@ def search_loop(
 
     The budget counts evaluations, or images where `allocate` decides on these.
     """
-    while not (enough is not None and enough(study.evaluations())):
+    while True:
+        earlier = study.evaluations()
+        if enough is not None and enough(earlier):
+            return
         evaluation = study.next_evaluation(budget, allocate)
         if evaluation is None:
             return
         if progress is not None:
-            done = sum(len(finished.scores) for finished in study.evaluations())
-            progress.started(evaluation, done + len(evaluation.scores))
+            done = sum(len(each.scores) for each in (*earlier, evaluation))
+            progress.started(evaluation, done)
         try:
             for batch in evaluate.batches(evaluation):
                 study.record(evaluation, batch)

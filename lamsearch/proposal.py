@@ -9,15 +9,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lamsearch.acquisition import CLEARANCE, next_lam
+from lamsearch.acquisition import CLEARANCE, Feasible, next_lam
 from lamsearch.allocation import LEAST_NEW, Step, next_step
 from lamsearch.constraint import Constraint, feasibility, guard_surrogate
 from lamsearch.design import initial_lams
@@ -71,7 +70,7 @@ class History:
         return self.strategy.fit(self.lams, self.scores, bounds=self.bounds)
 
     @cached_property
-    def feasible(self) -> Callable[[Tensor], Tensor] | None:
+    def feasible(self) -> Feasible | None:
         """Probability (g,) of the constraint at λs (g,); None as long as nothing is known of it."""
         if self.constraint is None:
             return None
@@ -108,17 +107,9 @@ def propose_step(
         limit: Images left in the budget, ≥ 1.
         seed: Of the initial design.
     """
-    known = [*history.lams, *(step.lam for step in pending)]
-    design = initial_lams(
-        INITIAL_DESIGN, bounds=history.bounds, seed=seed, design=history.strategy.design
-    )
-    places = [_rounded(lam, history.bounds) for lam in design]
-    free = [lam for lam in places if lam not in known and lam not in history.taken]
-    if free:
-        return Step(free[0], 0, min(LEAST_NEW, limit))
-    if not history.lams:
-        lam = _middle_of_widest_gap([*known, *history.taken], history.bounds)
-        return Step(_rounded(lam, history.bounds), 0, min(LEAST_NEW, limit))
+    opening = _opening(history, [step.lam for step in pending], seed)
+    if opening is not None:
+        return Step(opening, 0, min(LEAST_NEW, limit))
     step = next_step(
         history.surrogate,
         counts,
@@ -137,27 +128,31 @@ def _rounded(lam: float, bounds: tuple[float, float]) -> float:
 
 
 def _next(history: History, pending: Sequence[float], seed: int) -> float:
+    opening = _opening(history, pending, seed)
+    if opening is not None:
+        return opening
+    lam = next_lam(
+        history.surrogate,
+        acquisition=history.strategy.acquisition,
+        taken=history.taken,
+        pending=pending,
+        feasible=history.feasible,
+        observed=history.strategy.observed,
+    )
+    return _rounded(lam, history.bounds)
+
+
+def _opening(history: History, pending: Sequence[float], seed: int) -> float | None:
+    """The next λ while there is little to learn from: of the initial design, or of a gap."""
     low, high = bounds = history.bounds
     clearance = CLEARANCE * (high - low)
     known = [*history.lams, *pending]
     taken = [*known, *history.taken]
-    strategy = history.strategy
-    design = initial_lams(INITIAL_DESIGN, bounds=bounds, seed=seed, design=strategy.design)
+    design = initial_lams(INITIAL_DESIGN, bounds=bounds, seed=seed, design=history.strategy.design)
     free = [lam for lam in design if _is_clear(lam, taken, clearance)]
     if free and _count_places(known, clearance) < INITIAL_DESIGN:
-        lam = free[0]
-    elif not history.lams:
-        lam = _middle_of_widest_gap(taken, bounds)
-    else:
-        lam = next_lam(
-            history.surrogate,
-            acquisition=strategy.acquisition,
-            taken=history.taken,
-            pending=pending,
-            feasible=history.feasible,
-            observed=strategy.observed,
-        )
-    return _rounded(lam, bounds)
+        return _rounded(free[0], bounds)
+    return None if history.lams else _rounded(_middle_of_widest_gap(taken, bounds), bounds)
 
 
 def _is_clear(lam: float, taken: Sequence[float], clearance: float) -> bool:

@@ -16,13 +16,12 @@ not. All statements hold under the model: a curve as smooth as the kernel says, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lamsearch.acquisition import GRID_SIZE, maximize_on_line
+from lamsearch.acquisition import GRID_SIZE, Feasible, maximize_on_line
 from lamsearch.surrogate import Surrogate, square_root
 
 MINIMUM_EVALUATIONS = 5
@@ -32,9 +31,6 @@ LEVEL = 0.95
 _NORMAL_QUANTILE = 1.959964
 _DRAWS = 2048
 _PLAN_POINTS = 12
-
-Feasible = Callable[[Tensor], Tensor]
-"""λs (g,) → the probability (g,) that the constraint holds there."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def recommend(
     at = torch.tensor([lam], dtype=torch.float64)
     curves = _Curves(surrogate, lam, _candidates(surrogate, feasible, confidence))
     low, high = curves.interval()
-    epsilon = tolerance(surrogate)
+    epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
     variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
     return Recommendation(
         lam=lam,
@@ -136,8 +132,8 @@ def recommend(
         gain_over_aligned=gain(surrogate, lam, 1.0),
         epsilon=epsilon,
         probability=curves.probability(epsilon),
-        expected_loss=curves.loss.mean().item(),
-        plan_share=_plan_share(surrogate, curves.loss.mean().item()),
+        expected_loss=loss,
+        plan_share=_plan_share(surrogate, loss),
         feasible=bool(_allowed(at, feasible, confidence).all()),
     )
 
