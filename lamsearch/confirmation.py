@@ -2,7 +2,8 @@
 
 The search picks λ* by its own images, so that these flatter it. A second study of the same
 database evaluates λ = 0, λ = 1 and λ* on other prompts and other seeds, the same ones at all three,
-so that its differences are paired and owe nothing to the search.
+so that its differences are paired and owe nothing to the search. Asked for more images later, it
+makes those that are missing.
 """
 
 from __future__ import annotations
@@ -10,21 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
 from scipy.special import stdtrit
 
+from lamsearch.allocation import Step
 from lamsearch.errors import StudyError
 from lamsearch.evaluated import EvaluatedLam, evaluated_lams
 from lamsearch.observations import observe
 from lamsearch.others import other_means, other_names
-from lamsearch.records import Evaluation
+from lamsearch.records import Evaluation, merged, score_rows
 from lamsearch.study import Study
 
 LEAST_IMAGES = 2
@@ -61,7 +60,7 @@ class Confirmation:
 
     Attributes:
         study: Name of the study that holds it.
-        images: Images at each λ.
+        images: Images at λ*.
         values: λ = 0, λ = 1 and λ*, in the order of their λs.
         differences: λ* against each of the others, the optimised reward first.
     """
@@ -72,42 +71,6 @@ class Confirmation:
     differences: tuple[Difference, ...]
 
 
-class FixedLams(BaseSampler):
-    """Proposes given λs, each once; an evaluation that failed is tried again.
-
-    Args:
-        lams: In the order of their turns.
-    """
-
-    def __init__(self, lams: Sequence[float]) -> None:
-        self._lams = tuple(lams)
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Return no relative space: the one parameter is proposed when it is asked for."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing, as there is no relative space."""
-        return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> float:
-        """Return the first λ that no other trial has; workers ask in turns."""
-        states = (TrialState.COMPLETE, TrialState.RUNNING)
-        trials = study.get_trials(deepcopy=False, states=states)
-        taken = [t.params.get(param_name) for t in trials if t.number != trial.number]
-        return next(lam for lam in self._lams if lam not in taken)
-
-
 def confirmation_lams(lam: float) -> tuple[float, ...]:
     """Return the λs to evaluate, without repetition: λ = 0, λ = 1 and λ* = `lam`."""
     return tuple(dict.fromkeys((0.0, 1.0, _rounded(lam))))
@@ -116,8 +79,27 @@ def confirmation_lams(lam: float) -> tuple[float, ...]:
 def open_confirmation(study: str, storage: str | None, lam: float) -> Study:
     """Open the study that confirms λ* = `lam` of a study, a new one where there is none."""
     lams = confirmation_lams(lam)
-    bounds = (min(lams), max(lams))
-    return Study(_name(study, lam), storage, sampler=FixedLams(lams), bounds=bounds)
+    # What is next is enqueued (`next_missing`), and never sampled.
+    return Study(_name(study, lam), storage, sampler=RandomSampler(), bounds=(min(lams), max(lams)))
+
+
+def next_missing(
+    lams: Sequence[float], images: int, evaluations: Sequence[Evaluation], left: int
+) -> Step:
+    """Return the first λ that has not seen so many images yet, and the images that it lacks.
+
+    Args:
+        lams: Of the confirmation.
+        images: Wanted at each of them.
+        evaluations: Those there are; what failed is tried again.
+        left: Images left in the budget.
+    """
+    seen = dict.fromkeys(lams, 0)
+    for evaluation in evaluations:
+        if evaluation.state != TrialState.FAIL and evaluation.image_range is not None:
+            seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.image_range[1])
+    lam = next(lam for lam in lams if seen[lam] < images)
+    return Step(lam, seen[lam], min(images, seen[lam] + left))
 
 
 def stored_confirmation(study: str, storage: str | None, lam: float) -> Confirmation | None:
@@ -130,17 +112,17 @@ def stored_confirmation(study: str, storage: str | None, lam: float) -> Confirma
 
 def confirmation(study: Study, lam: float) -> Confirmation | None:
     """Return what a confirming study says of λ* = `lam`, None where it is unfinished."""
-    finished = {evaluation.lam: evaluation for evaluation in study.evaluations()}
+    finished = {evaluation.lam: evaluation for evaluation in merged(study.evaluations())}
     lams = confirmation_lams(lam)
     if not all(each in finished for each in lams):
         return None
     chosen = [finished[each] for each in sorted(lams)]
-    observations = observe([e.lam for e in chosen], [e.row for e in chosen])
+    observations = observe([e.lam for e in chosen], score_rows(chosen))
     answer = finished[_rounded(lam)]
     ends = [finished[each] for each in lams if each != answer.lam]
     return Confirmation(
         study=study.name,
-        images=max(len(e.scores) for e in chosen),
+        images=len(answer.scores),
         values=evaluated_lams(
             chosen, observations, beta=study.manifest.get("beta"), others=other_means(chosen)
         ),
@@ -176,8 +158,7 @@ def _differences(
     names = other_names([answer, *ends])
     for name in (None, *names):
         for end in ends:
-            rows = [e.row if name is None else e.other_row(name) for e in (answer, end)]
-            compared = paired_difference(*rows)
+            compared = paired_difference(*score_rows([answer, end], name))
             if compared is not None:
                 yield Difference(name or reward, end.lam, *compared)
 

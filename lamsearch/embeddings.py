@@ -1,4 +1,4 @@
-"""Prompts encoded once a study, for the pipelines whose embeddings have a fixed length."""
+"""Prompts encoded once a search, for the pipelines whose embeddings have a fixed length."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Prompts:
 
     Args:
         pipe: The pipeline. Stable Diffusion 1.x and 2.x, SDXL, SD3 and Flux get embeddings, each
-            distinct prompt encoded once; any other pipeline gets the texts.
+            distinct prompt encoded once, when it is first needed, in batches that only depend on
+            the plan; any other pipeline gets the texts.
         plan: The images.
         negative_prompt: One for all images, or None.
 
@@ -48,47 +49,48 @@ class Prompts:
             raise SettingsError(
                 f"negative_prompt given, but {type(pipe).__name__} takes none: leave it out"
             )
-        self._device, self._negative_prompt = pipe.device, negative_prompt
-        self._rows: dict[str, dict[str, Tensor]] | None = None
+        self._pipe, self._negative_prompt = pipe, negative_prompt
         names = _RESULTS.get(type(pipe).__name__)
-        if names is not None and self._can_encode(pipe):
-            self._rows = self._encode(pipe, names, [image.prompt for image in plan])
+        self._names = names if names is not None and self._can_encode() else None
+        self._distinct = list(dict.fromkeys(image.prompt for image in plan))
+        self._places = {prompt: place for place, prompt in enumerate(self._distinct)}
+        self._rows: dict[str, dict[str, Tensor]] = {}
 
     def arguments(self, planned: Sequence[PlannedImage]) -> dict[str, Any]:
         """Return the call's arguments for these images."""
-        if self._rows is not None:
-            rows = [self._rows[image.prompt] for image in planned]
-            return {k: torch.stack([row[k] for row in rows]).to(self._device) for k in rows[0]}
-        texts: dict[str, Any] = {"prompt": [image.prompt for image in planned]}
-        if self._negative_prompt is not None:
-            texts["negative_prompt"] = [self._negative_prompt] * len(planned)
-        return texts
+        texts = [image.prompt for image in planned]
+        if self._names is not None:
+            rows = [self._embeddings(text, self._names) for text in texts]
+            return {k: torch.stack([row[k] for row in rows]).to(self._pipe.device) for k in rows[0]}
+        if self._negative_prompt is None:
+            return {"prompt": texts}
+        return {"prompt": texts, "negative_prompt": [self._negative_prompt] * len(texts)}
 
-    def _can_encode(self, pipe: Any) -> bool:
-        takes = inspect.signature(pipe.encode_prompt).parameters
+    def _can_encode(self) -> bool:
+        takes = inspect.signature(self._pipe.encode_prompt).parameters
         return self._negative_prompt is None or "negative_prompt" in takes
 
-    @torch.no_grad()
-    def _encode(
-        self, pipe: Any, names: Sequence[str | None], prompts: Sequence[str]
-    ) -> dict[str, dict[str, Tensor]]:
-        rows: dict[str, dict[str, Tensor]] = {}
-        distinct = list(dict.fromkeys(prompts))
-        for start in range(0, len(distinct), _ENCODING_BATCH):
-            batch = distinct[start : start + _ENCODING_BATCH]
-            results = pipe.encode_prompt(**self._encoder_arguments(pipe, batch))
-            named = [(n, r) for n, r in zip(names, results, strict=True) if n is not None]
-            for i, prompt in enumerate(batch):
-                rows[prompt] = {name: result[i].cpu() for name, result in named}
-        return rows
+    def _embeddings(self, prompt: str, names: Sequence[str | None]) -> dict[str, Tensor]:
+        """Return those of a prompt; encodes all of its batch where they are missing."""
+        if prompt not in self._rows:
+            start = self._places[prompt] // _ENCODING_BATCH * _ENCODING_BATCH
+            self._encode(self._distinct[start : start + _ENCODING_BATCH], names)
+        return self._rows[prompt]
 
-    def _encoder_arguments(self, pipe: Any, batch: list[str]) -> dict[str, Any]:
-        takes = inspect.signature(pipe.encode_prompt).parameters
+    @torch.no_grad()
+    def _encode(self, batch: list[str], names: Sequence[str | None]) -> None:
+        results = self._pipe.encode_prompt(**self._encoder_arguments(batch))
+        named = [(n, r) for n, r in zip(names, results, strict=True) if n is not None]
+        for i, prompt in enumerate(batch):
+            self._rows[prompt] = {name: result[i].cpu() for name, result in named}
+
+    def _encoder_arguments(self, batch: list[str]) -> dict[str, Any]:
+        takes = inspect.signature(self._pipe.encode_prompt).parameters
         given = {
             "prompt": batch,
             "prompt_2": None,
             "prompt_3": None,
-            "device": self._device,
+            "device": self._pipe.device,
             "num_images_per_prompt": 1,
             "do_classifier_free_guidance": True,
         }

@@ -28,9 +28,6 @@ from lamsearch.settings import AnchorSettings, RewardSettings, SamplingSettings,
 OnImages = Callable[[float, Sequence[int], Sequence[Image | None]], None]
 """Takes λ, image ids, and images; a missing image is None."""
 
-_HASHED = 1024
-"""Images of the plan that the manifest stands for: a plan that grows is still the same."""
-
 _SMALL_FILE_BYTES = 2_000_000
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
@@ -179,7 +176,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             "negative_prompt": sampling.negative_prompt,
             "size": [sampling.height, sampling.width],
             "dtype": sampling.dtype,
-            "plan": plan_hash(self._plan[:_HASHED]),
+            "plan": plan_hash(self._plan),
             "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         }
 

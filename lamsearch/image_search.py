@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lamsearch.confirmation import (
     LEAST_IMAGES,
     confirmation,
     confirmation_lams,
+    next_missing,
     open_confirmation,
 )
 from lamsearch.constraint import Constraint, parse_constraint
@@ -23,7 +25,7 @@ from lamsearch.gallery import Gallery
 from lamsearch.loop import Progress, search_loop
 from lamsearch.objective import Objective, parse_objective
 from lamsearch.options import SearchOptions, parse_tolerance
-from lamsearch.prompts import PlannedImage, held_out_plan, image_plan, read_prompts
+from lamsearch.prompts import GROWING, PlannedImage, held_out_plan, image_plan, read_prompts
 from lamsearch.rewards import Panel, load_panel
 from lamsearch.schedule import PLANS, Schedule
 from lamsearch.settings import AnchorSettings, Settings, find_settings, load_settings
@@ -33,7 +35,6 @@ from lamsearch.summary import Summary, summarize
 from lamsearch.surrogate import DEFAULT_KERNEL
 
 AUTO = "auto"
-_AUTO_PLAN = 1024
 
 DEFAULT_STORAGE = "sqlite:///lamsearch-studies/studies.db"
 """In the working directory."""
@@ -147,7 +148,7 @@ def run(
     summary = summarize(opened, options.tolerance)
     # Of several workers the last one to finish knows the answer, and confirms it.
     if held_out and not opened.busy:
-        return _confirmed(summary, models, held_out, storage=storage, progress=progress)
+        return _confirmed(summary, models, held_out, confirm, storage=storage, progress=progress)
     return summary
 
 
@@ -158,7 +159,7 @@ def _schedule(images: int | str, plan: str, budget: int) -> Schedule:
     if images == AUTO:
         if plan != "fixed":
             raise SettingsError(f"plan {plan!r} given with images {AUTO}, which has its own")
-        return Schedule(max(budget, _AUTO_PLAN), "fixed")
+        return Schedule(max(budget, GROWING), "fixed")
     if not isinstance(images, int) or images < 1:
         raise SettingsError(f"images {images!r} given, expected a number of at least 1, or {AUTO}")
     return Schedule(images, plan)
@@ -219,19 +220,26 @@ def _confirmed(
     summary: Summary,
     models: _Models,
     plan: Sequence[PlannedImage],
+    images: int,
     *,
     storage: str,
     progress: Progress | None,
 ) -> Summary:
-    """Return the summary with the confirmation of its answer, which is made where it is missing."""
+    """Return the summary with the confirmation of its answer; what it lacks of images is made."""
     lams = confirmation_lams(summary.lam)
     study = open_confirmation(summary.study, storage, summary.lam)
     with models.evaluation(plan) as evaluation:
-        pinned = {"confirms": summary.study, "lams": list(lams), "images": len(plan)}
+        pinned = {"confirms": summary.study, "lams": list(lams)}
         study.bind({**pinned, **models.manifest(evaluation)})
         if progress is not None:
-            progress.confirming(len(lams), len(plan))
-        search_loop(study, evaluation, len(lams), progress=progress)
+            progress.confirming(len(lams), images)
+        search_loop(
+            study,
+            evaluation,
+            len(lams) * images,
+            allocate=partial(next_missing, lams, images),
+            progress=progress,
+        )
     return dataclasses.replace(summary, confirmation=confirmation(study, summary.lam))
 
 
@@ -266,14 +274,14 @@ def _prompt_files(
 def _held_out(
     plan: Sequence[PlannedImage], file: Path, images: int, *, seed: int
 ) -> tuple[PlannedImage, ...]:
-    """Plan the images of the confirmation, none for 0 images."""
+    """Plan the images of the confirmation, and more that may be asked for later; none for 0."""
     if not images:
         return ()
     if images < LEAST_IMAGES:
         raise SettingsError(f"confirm {images} given, expected at least {LEAST_IMAGES} images")
     prompts = read_prompts(file)
     try:
-        return held_out_plan(plan, prompts, images, seed=seed)
+        return held_out_plan(plan, prompts, max(images, GROWING), seed=seed)
     except PromptError as error:
         raise PromptError(
             f"confirm {images}: none left in {file}: {error}; name other "

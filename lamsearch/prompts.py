@@ -15,6 +15,9 @@ from typing import Any
 
 from lamsearch.errors import PromptError
 
+GROWING = 1024
+"""Least images of a plan that may grow: its hash stands for so many of them."""
+
 PROMPT_FIELDS = ("prompt", "caption", "text")
 
 
@@ -72,8 +75,8 @@ def held_out_plan(
 
 
 def plan_hash(plan: Sequence[PlannedImage]) -> str:
-    """Returns the SHA-256 of a plan, as 64 hexadecimal digits."""
-    rows = [[image.image_id, image.prompt, image.seed] for image in plan]
+    """Returns the SHA-256 of a plan's first `GROWING` images, as 64 hexadecimal digits."""
+    rows = [[image.image_id, image.prompt, image.seed] for image in plan[:GROWING]]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

@@ -92,7 +92,14 @@ ALLOWED = {
         "surrogate",
     },
     "lamsearch.evaluated": {"observations", "records"},
-    "lamsearch.confirmation": {"evaluated", "observations", "others", "records", "study"},
+    "lamsearch.confirmation": {
+        "allocation",
+        "evaluated",
+        "observations",
+        "others",
+        "records",
+        "study",
+    },
     "lamsearch.summary": {
         "confirmation",
         "evaluated",

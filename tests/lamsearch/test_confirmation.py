@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from scipy import stats
 
 import lamsearch
 from lamsearch.confirmation import (
-    FixedLams,
     confirmation,
     confirmation_lams,
+    next_missing,
     open_confirmation,
     paired_difference,
 )
-from lamsearch.errors import EvaluationError, PromptError, SettingsError, StudyError
+from lamsearch.errors import EvaluationError, PromptError, SettingsError
 from lamsearch.prompts import held_out_plan, image_plan, read_prompts
 from lamsearch.records import Batch
 from lamsearch.rewards.clip import CLIPReward
@@ -64,28 +65,49 @@ def test_lam_0_and_1_are_not_evaluated_twice() -> None:
     assert confirmation_lams(-1e-9) == confirmation_lams(0.0) == (0.0, 1.0)
     assert confirmation_lams(1.0) == (0.0, 1.0)
     study = open_confirmation("s", None, 1.0)
-    while (evaluation := study.next_evaluation(2)) is not None:
-        study.record(evaluation, Batch(range(3), [evaluation.lam + 0.1 * i for i in range(3)]))
-        study.finish(evaluation)
+    make(study, (0.0, 1.0), 3)
     result = confirmation(study, 1.0)
     assert result is not None
     assert [row.lam for row in result.values] == [0.0, 1.0]
     assert [(d.versus, round(d.value, 9)) for d in result.differences] == [(0.0, 1.0)]
 
 
+def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, int, int]]:
+    """Make what is missing; image i scores λ + i/10."""
+    made, allocate = [], partial(next_missing, lams, images)
+    while (evaluation := study.next_evaluation(len(lams) * images, allocate)) is not None:
+        assert evaluation.image_range is not None
+        ids = range(*evaluation.image_range)
+        made.append((evaluation.lam, ids.start, ids.stop))
+        study.record(evaluation, Batch(ids, [evaluation.lam + i / 10 for i in ids]))
+        study.finish(evaluation)
+    return made
+
+
 def test_an_evaluation_that_failed_is_tried_again() -> None:
-    study = Study("s", None, sampler=FixedLams((0.0, 1.0, 0.5)))
-    first = study.next_evaluation(3)
+    study = open_confirmation("s", None, 0.5)
+    lams = confirmation_lams(0.5)
+    first = study.next_evaluation(6, partial(next_missing, lams, 2))
     assert first is not None
-    study.record(first, Batch([0], [math.nan]))
+    study.record(first, Batch([0, 1], [math.nan] * 2))
     with pytest.raises(EvaluationError):
         study.finish(first)
-    lams = []
-    while (evaluation := study.next_evaluation(3)) is not None:
-        lams.append(evaluation.lam)
-        study.record(evaluation, Batch([0], [0.5]))
-        study.finish(evaluation)
-    assert lams == [0.0, 1.0, 0.5]
+    assert make(study, lams, 2) == [(0.0, 0, 2), (1.0, 0, 2), (0.5, 0, 2)]
+
+
+def test_more_images_are_added_to_those_there_are() -> None:
+    study, lams = open_confirmation("s", None, 0.5), confirmation_lams(0.5)
+    assert len(make(study, lams, 2)) == 3
+    assert make(study, lams, 5) == [(0.0, 2, 5), (1.0, 2, 5), (0.5, 2, 5)]
+    assert make(study, lams, 3) == []
+    result = confirmation(study, 0.5)
+    assert result is not None
+    assert result.images == 5
+    assert [row.images for row in result.values] == [5, 5, 5]
+    assert [(d.versus, d.images, round(d.value, 9)) for d in result.differences] == [
+        (0.0, 5, 0.5),
+        (1.0, 5, -0.5),
+    ]
 
 
 @pytest.fixture
@@ -126,7 +148,7 @@ def test_the_answer_is_confirmed_on_prompts_new_to_the_search(
             e.row if d.reward == "pickscore" else e.other_row("clip")
             for e in (answer, rows[d.versus])
         )
-        assert d.value == pytest.approx(np.mean(at - other))
+        assert d.value == pytest.approx(np.nanmean(at - other))
     json_ = result.to_json()["confirmation"]
     assert set(json_) == {"study", "images", "values", "differences"}
     assert set(json_["differences"][0]) == {
@@ -173,12 +195,24 @@ def test_a_resumed_confirmation_goes_on_batch_by_batch(world: Path, in_tmp: Path
     assert len(Study(resumed.confirmation.study, STORAGE).evaluations()) == 3
 
 
-def test_another_number_of_images_or_another_answer_is_another_matter(
-    world: Path, in_tmp: Path
-) -> None:
+def test_a_confirmation_with_more_images_keeps_those_there_are(world: Path, in_tmp: Path) -> None:
+    first, whole = run(world), run(world, study="whole", confirm=7)
+    assert first.confirmation is not None
+    assert whole.confirmation is not None
+    before = Study(first.confirmation.study, STORAGE).evaluations()
+    more = run(world, confirm=7).confirmation
+    assert more is not None
+    assert Study(more.study, STORAGE).evaluations()[: len(before)] == before
+    assert more.images == 7
+    for extended, at_once in zip(more.differences, whole.confirmation.differences, strict=True):
+        assert extended.images == at_once.images == 7
+        assert extended.value == pytest.approx(at_once.value, abs=1e-7)
+    # Asked for fewer, it says what it has.
+    assert run(world).confirmation == more
+
+
+def test_another_answer_is_another_matter(world: Path, in_tmp: Path) -> None:
     first = run(world)
-    with pytest.raises(StudyError, match="images was 4, is 3"):
-        run(world, confirm=3)
     other = open_confirmation(first.study, STORAGE, first.lam / 2)
     assert first.confirmation is not None
     assert other.name != first.confirmation.study

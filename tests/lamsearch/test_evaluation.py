@@ -40,8 +40,8 @@ def anchor(world: Path) -> Any:
     return load_anchor(load_settings(world / "lamsearch.toml").anchor("b500"), "cpu")
 
 
-def at(lam: float, done: Sequence[int] = ()) -> Evaluation:
-    return Evaluation(0, lam, TrialState.RUNNING, dict.fromkeys(done, 0.0), 0.0)
+def at(lam: float, done: Sequence[int] = (), **given: Any) -> Evaluation:
+    return Evaluation(0, lam, TrialState.RUNNING, dict.fromkeys(done, 0.0), 0.0, **given)
 
 
 def evaluate(anchor: Any, lam: float = 0.4, **options: Any) -> dict[int, float]:
@@ -114,20 +114,21 @@ def test_a_pipeline_of_its_own_kind_gets_the_texts(sd15: Any) -> None:
     }
 
 
-def test_prompts_are_encoded_once(anchor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+def test_prompts_are_encoded_once_and_only_where_needed(anchor: Any) -> None:
+    encoded = []
     encoder = anchor.pipe.text_encoder
-    handle = encoder.register_forward_hook(lambda *_: calls.append(1))
-    evaluation = ImageEvaluation(
-        anchor, PLAN, Panel.of(as_reward(Brightness())), sampling=SAMPLING, batch_size=2
-    )
-    before = len(calls)
-    with evaluation:
+    handle = encoder.register_forward_hook(lambda _, given, __: encoded.append(len(given[0])))
+    plan = image_plan([f"prompt {i}" for i in range(100)], 100, seed=0)
+    panel = Panel.of(as_reward(Brightness()))
+    with ImageEvaluation(anchor, plan, panel, sampling=SAMPLING, batch_size=2) as evaluation:
         for lam in (0.0, 0.5):
-            list(evaluation.batches(at(lam)))
+            list(evaluation.batches(at(lam, image_range=(0, 4))))
+        first = len(encoded)
+        list(evaluation.batches(at(0.0, image_range=(4, 34))))
     handle.remove()
-    assert before > 0
-    assert len(calls) == before
+    # Batches of 32 by the plan, each with its negative prompts besides.
+    assert encoded[:first] == [32, 32]
+    assert encoded[first:] == [32, 32]
 
 
 def scores_of(anchor: Any, world: Path, objective: str, others: Sequence[str] = ()) -> Batch:
