@@ -50,7 +50,8 @@ class Recommendation:
         lam: λ*, within the bounds.
         value: Estimate of J(λ*).
         value_stderr: Standard error of `value`, the images' common offset included.
-        lam_interval: Central 95 % of the posterior of the best λ, widened to contain `lam`.
+        lam_interval: Central 95 % of the posterior of the best λ where the constraint holds, what
+            is not known of the constraint included; widened to contain `lam`.
         best_observed: (λ, mean score) of the largest mean score, the paper's answer.
         gain_over_reference: J(λ*) − J(0).
         gain_over_aligned: J(λ*) − J(1).
@@ -118,7 +119,7 @@ def recommend(
     best = _best_observed(surrogate)
     lam = _answer(surrogate, observed, feasible, confidence)
     at = torch.tensor([lam], dtype=torch.float64)
-    curves = _Curves(surrogate, lam, _candidates(surrogate, feasible, confidence))
+    curves = _Curves(surrogate, lam, feasible, confidence)
     low, high = curves.interval()
     epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
     variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
@@ -160,7 +161,7 @@ def should_stop(
     lam = _answer(surrogate, observed, feasible, confidence)
     if not _allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
         return False
-    curves = _Curves(surrogate, lam, _candidates(surrogate, feasible, confidence))
+    curves = _Curves(surrogate, lam, feasible, confidence)
     return curves.probability(tolerance(surrogate)) >= confidence
 
 
@@ -175,18 +176,36 @@ def gain(surrogate: Surrogate, lam: float, other: float) -> Gain:
 
 
 class _Curves:
-    """Posterior draws of J at λ* and wherever else the best λ may be."""
+    """Posterior draws of J at λ* and on the line.
 
-    def __init__(self, surrogate: Surrogate, lam: float, others: Tensor) -> None:
-        lams = torch.cat([torch.tensor([lam], dtype=torch.float64), others])
-        draws = surrogate.draws(lams, _DRAWS, generator=torch.Generator().manual_seed(0))
-        best, where = draws.max(dim=1)
-        self.loss, self._maximisers = best - draws[:, 0], lams[where]
+    Attributes:
+        loss: (draws,) what λ* loses against the best λ that the constraint allows to recommend.
+    """
+
+    def __init__(
+        self, surrogate: Surrogate, lam: float, feasible: Feasible | None, confidence: float
+    ) -> None:
+        at = torch.tensor([lam], dtype=torch.float64)
+        self._lams = torch.cat([at, _line(surrogate)])
+        self._feasible, self._generator = feasible, torch.Generator().manual_seed(0)
+        self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator)
+        least = _attainable(surrogate, feasible, confidence)
+        best = self._draws.where(_allowed(self._lams, feasible, least), -torch.inf).max(dim=1)
+        self.loss = (best.values - self._draws[:, 0]).clamp_min(0)
 
     def interval(self) -> tuple[float, float]:
-        """Central interval of the best λ."""
+        """Central interval of the best λ where the constraint holds.
+
+        Where that is gets drawn too: one level a draw, and the constraint holds wherever it does
+        so with at least this probability.
+        """
+        draws = self._draws
+        if self._feasible is not None:
+            probability = self._feasible(self._lams)
+            levels = torch.rand(len(draws), 1, dtype=torch.float64, generator=self._generator)
+            draws = draws.where(probability >= levels * probability.max(), -torch.inf)
         tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-        low, high = self._maximisers.quantile(tails).tolist()
+        low, high = self._lams[draws.argmax(dim=1)].quantile(tails).tolist()
         return low, high
 
     def probability(self, epsilon: float) -> float:
@@ -229,12 +248,6 @@ def _attainable(surrogate: Surrogate, feasible: Feasible | None, confidence: flo
     known = torch.cat([_line(surrogate), surrogate.observations.lams, torch.zeros(1).double()])
     inside = known[(low <= known) & (known <= high)]
     return min(confidence, (1 - 1e-6) * feasible(inside).max().item())
-
-
-def _candidates(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> Tensor:
-    """λs where the best one may lie."""
-    line = _line(surrogate)
-    return line[_allowed(line, feasible, _attainable(surrogate, feasible, confidence))]
 
 
 def _best_mean(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> float:

@@ -206,17 +206,20 @@ def test_more_images_help_where_the_plan_limits_the_answer_and_more_lams_where_t
     assert recommend(fit_surrogate(observations())).plan_share is None
 
 
-def test_a_constraint_restricts_the_answer_and_its_interval():
-    surrogate = fit_surrogate(observations(noise=1e-4, peak=0.6))
+def test_a_constraint_restricts_the_answer_and_its_edge_is_in_the_interval():
+    surrogate = fit_surrogate(observations(noise=1e-4, peak=0.8))
+    scale = 0.02  # of the edge, which has a logistic distribution about 0.4
 
     def below_half(lams):
-        return torch.sigmoid(400 * (0.4 - lams))
+        return torch.sigmoid((0.4 - lams) / scale)
 
     answer = recommend(surrogate, feasible=below_half, confidence=0.9)
-    edge = 0.4 - math.log(9) / 400
-    assert answer.lam == pytest.approx(edge, abs=1e-3)
-    assert answer.lam_interval[1] <= edge + 1e-9
+    assert answer.lam == pytest.approx(0.4 - scale * math.log(9), abs=1e-3)
     assert answer.feasible
+    tail = scale * math.log(39)
+    assert answer.lam_interval == pytest.approx((0.4 - tail, 0.4 + tail), abs=0.02)
+    slack = recommend(surrogate, feasible=lambda lams: torch.ones_like(lams))
+    assert slack == recommend(surrogate)
     nowhere = recommend(surrogate, feasible=lambda lams: 0.5 * below_half(lams), confidence=0.9)
     assert not nowhere.feasible
     assert nowhere.lam < 0.4
