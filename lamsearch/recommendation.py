@@ -187,6 +187,7 @@ class _Curves:
     ) -> None:
         at = torch.tensor([lam], dtype=torch.float64)
         self._lams = torch.cat([at, _line(surrogate)])
+        self._bounds = surrogate.bounds
         self._feasible, self._generator = feasible, torch.Generator().manual_seed(0)
         self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator)
         least = _attainable(surrogate, feasible, confidence)
@@ -206,7 +207,9 @@ class _Curves:
             draws = draws.where(probability >= levels * probability.max(), -torch.inf)
         tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
         low, high = self._lams[draws.argmax(dim=1)].quantile(tails).tolist()
-        return low, high
+        # A point of the line stands for the λs that are nearest to it.
+        (least, most), cell = self._bounds, (self._lams[2] - self._lams[1]).item()
+        return max(low - cell / 2, least), min(high + cell / 2, most)
 
     def probability(self, epsilon: float) -> float:
         """P(J(λ*) ≥ max J − ε)."""

@@ -96,13 +96,17 @@ def by_position(rows: Sequence[tuple[list[int], Array]]) -> list[Array]:
 
 
 def covered(surrogate: Surrogate, problem: Problem) -> Record:
-    """Whether the 95 % intervals of λ* and of J(λ*) hold the truth, and how wide they are."""
+    """Whether the 95 % intervals of λ* and of J(λ*) hold the truth, and how wide they are.
+
+    "lam_loss" is the regret at the λ of the interval that is nearest to the best one.
+    """
     result = recommend(surrogate)
     low, high = result.lam_interval
     error = abs(result.value - float(problem.curve(np.array(result.lam))))
     return {
         "lam": low <= problem.best_lam <= high,
         "lam_width": high - low,
+        "lam_loss": round(problem.regret(min(max(problem.best_lam, low), high)), 6),
         "value": error <= 1.96 * result.value_stderr,
         "value_stderr": result.value_stderr,
     }
