@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import pickle
 import shlex
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import calibration
+import curves
 import numpy as np
+import ours
+import peers
+import problems
 import pytest
+import records
+import regret
+import search
+import tasks
 import torch
 
 from lamsearch.gaussian_process import CORRELATIONS
 
-BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 TINY = ["--families", "bump", "at_1", "--noise", "images", "--stderr", "0.1", "--seeds", "1"]
 TINY += ["--budget", "6", "--output", "runs"]
 SHAPES = ["bump", "collapse", "saturating", "gp", "flat", "two_peaks", "kink"]
@@ -25,54 +31,8 @@ FAMILIES = [*SHAPES, "at_0", "at_1", "table2", "miniature", "prior_rbf", "prior_
 
 
 @pytest.fixture(autouse=True)
-def _paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-
-@pytest.fixture
-def calibration() -> ModuleType:
-    return importlib.import_module("calibration")
-
-
-@pytest.fixture
-def curves() -> ModuleType:
-    return importlib.import_module("curves")
-
-
-@pytest.fixture
-def ours() -> ModuleType:
-    return importlib.import_module("ours")
-
-
-@pytest.fixture
-def peers() -> ModuleType:
-    return importlib.import_module("peers")
-
-
-@pytest.fixture
-def problems() -> ModuleType:
-    return importlib.import_module("problems")
-
-
-@pytest.fixture
-def records() -> ModuleType:
-    return importlib.import_module("records")
-
-
-@pytest.fixture
-def regret() -> ModuleType:
-    return importlib.import_module("regret")
-
-
-@pytest.fixture
-def search() -> ModuleType:
-    return importlib.import_module("search")
-
-
-@pytest.fixture
-def tasks() -> ModuleType:
-    return importlib.import_module("tasks")
 
 
 def runs_in(path: Path) -> list[dict[str, Any]]:
@@ -80,9 +40,7 @@ def runs_in(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if "regrets" in line]
 
 
-def test_a_run_is_stored_reported_and_not_repeated(
-    search: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_stored_reported_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["ours-auto-matern", "paper", "grid", "golden"]
     search.main(["--methods", *methods, *TINY])
     text = capsys.readouterr().out
@@ -100,13 +58,13 @@ def test_a_run_is_stored_reported_and_not_repeated(
     assert {path: path.read_text() for path in Path("runs").iterdir()} == files
 
 
-def test_a_task_can_go_to_another_process(search: ModuleType, tasks: ModuleType) -> None:
+def test_a_task_can_go_to_another_process() -> None:
     task = search.tasks_left("golden", search.parse(TINY))[0]
     there = pickle.loads(pickle.dumps(tasks.run))(pickle.loads(pickle.dumps(task)))
     assert there["regrets"] == tasks.run(task)["regrets"]
 
 
-def test_a_torn_last_line_is_run_again(search: ModuleType, records: ModuleType) -> None:
+def test_a_torn_last_line_is_run_again() -> None:
     search.main(["--methods", "golden", *TINY])
     path = Path("runs/golden.own.jsonl")
     whole = runs_in(path)
@@ -117,17 +75,17 @@ def test_a_torn_last_line_is_run_again(search: ModuleType, records: ModuleType) 
     assert [row["regrets"] for row in stored.values()] == [row["regrets"] for row in whole]
 
 
-def test_our_rule_needs_only_the_stored_lams(search: ModuleType) -> None:
+def test_our_rule_needs_only_the_stored_lams() -> None:
     search.main(["--methods", "golden", "grid", *TINY])
     search.main(["--methods", "golden", "grid", "--rule", "our-rbf", *TINY])
     own = runs_in(Path("runs/golden.own.jsonl"))
-    ours = runs_in(Path("runs/golden.our-rbf.jsonl"))
-    assert len(ours) == len(own) == 2
+    answered = runs_in(Path("runs/golden.our-rbf.jsonl"))
+    assert len(answered) == len(own) == 2
     assert len(runs_in(Path("runs/grid.our-rbf.jsonl"))) == 2
-    assert [row["answers"] for row in ours] != [row["answers"] for row in own]
+    assert [row["answers"] for row in answered] != [row["answers"] for row in own]
 
 
-def test_our_answer_is_the_recommendation(ours: ModuleType, problems: ModuleType) -> None:
+def test_our_answer_is_the_recommendation() -> None:
     problem = problems.Problem("bump", "images", 0.1, 0)
     lams = [0.0, 0.3, 0.7, 1.0]
     scores = [problem.scores(lam, j) for j, lam in enumerate(lams)]
@@ -135,9 +93,7 @@ def test_our_answer_is_the_recommendation(ours: ModuleType, problems: ModuleType
     assert ours.answer(surrogate) == pytest.approx(ours.recommend(surrogate).lam, abs=1e-6)
 
 
-def test_a_rotating_plan_leaves_nan_where_an_image_was_not_asked_for(
-    ours: ModuleType, problems: ModuleType
-) -> None:
+def test_a_rotating_plan_leaves_nan_where_an_image_was_not_asked_for() -> None:
     problem = problems.Problem("bump", "images", 0.1, 0)
     method = ours.Ours("auto", "rbf", lambda evaluation, images: range(evaluation, evaluation + 3))
     rows = [ours.score(method, problem, lam, j) for j, lam in enumerate([0.0, 1.0])]
@@ -147,7 +103,7 @@ def test_a_rotating_plan_leaves_nan_where_an_image_was_not_asked_for(
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern"])
-def test_draws_have_the_librarys_kernel(curves: ModuleType, kernel: str) -> None:
+def test_draws_have_the_librarys_kernel(kernel: str) -> None:
     assert curves.KERNELS.keys() == CORRELATIONS.keys()
     lams = np.linspace(0, 1, 150)
     basis = curves.gp_basis(0.08, kernel)(lams)
@@ -156,9 +112,7 @@ def test_draws_have_the_librarys_kernel(curves: ModuleType, kernel: str) -> None
     np.testing.assert_allclose(basis @ basis.T, expected, atol=5e-4)
 
 
-def test_our_methods_meet_the_prior_of_their_own_kernel_and_peers_none(
-    search: ModuleType, regret: ModuleType
-) -> None:
+def test_our_methods_meet_the_prior_of_their_own_kernel_and_peers_none() -> None:
     options = search.parse(["--seeds", "1", "--stderr", "0.1"])
     met = {
         method: {task.key[0] for task in search.tasks_left(method, options)}
@@ -172,7 +126,7 @@ def test_our_methods_meet_the_prior_of_their_own_kernel_and_peers_none(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_curve_has_range_one(curves: ModuleType, problems: ModuleType, family: str) -> None:
+def test_every_curve_has_range_one(family: str) -> None:
     assert list(curves.FAMILIES) == FAMILIES
     for seed in range(5):
         problem = problems.Problem(family, "independent", 0.1, seed)
@@ -185,9 +139,7 @@ def test_every_curve_has_range_one(curves: ModuleType, problems: ModuleType, fam
 
 
 @pytest.mark.parametrize("family", ["gp", "miniature"])
-def test_an_image_scores_the_same_whatever_is_asked_with_it(
-    problems: ModuleType, family: str
-) -> None:
+def test_an_image_scores_the_same_whatever_is_asked_with_it(family: str) -> None:
     problem = problems.Problem(family, "images", 0.1, 3)
     together = problem.scores(0.3, 0, range(200))
     ids = [150, 7, 70, 7]
@@ -196,7 +148,7 @@ def test_an_image_scores_the_same_whatever_is_asked_with_it(
     np.testing.assert_array_equal(again.scores(0.3, 1, range(200)), together)
 
 
-def test_independent_noise_depends_on_the_evaluation_alone(problems: ModuleType) -> None:
+def test_independent_noise_depends_on_the_evaluation_alone() -> None:
     problem = problems.Problem("at_0", "independent", 0.1, 0)
     first, other = (problem.scores(lam, 2) - problem.curve(np.array(lam)) for lam in (0.1, 0.9))
     np.testing.assert_allclose(first, other)
@@ -205,9 +157,7 @@ def test_independent_noise_depends_on_the_evaluation_alone(problems: ModuleType)
 
 @pytest.mark.parametrize("noise", ["independent", "images"])
 @pytest.mark.parametrize("family", ["kink", "miniature"])
-def test_noise_has_the_standard_error_asked_for(
-    problems: ModuleType, family: str, noise: str
-) -> None:
+def test_noise_has_the_standard_error_asked_for(family: str, noise: str) -> None:
     means = []
     for seed in range(400):
         problem = problems.Problem(family, noise, 0.3, seed)
@@ -217,9 +167,7 @@ def test_noise_has_the_standard_error_asked_for(
     assert np.mean(means) == pytest.approx(0, abs=0.05)
 
 
-def test_each_method_spends_what_it_is_given(
-    problems: ModuleType, tasks: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_method_spends_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problems.Problem("bump", "images", 0.03, 0)
     for method in ("golden", "paper", "tpe"):
         record = tasks.run_peer(method, problem, 7)
@@ -233,7 +181,7 @@ def test_each_method_spends_what_it_is_given(
     assert all(lams[0] == 0 and lams[-1] == 1 for lams in asked)
 
 
-def test_golden_section_search_finds_a_single_peak(peers: ModuleType) -> None:
+def test_golden_section_search_finds_a_single_peak() -> None:
     asked: list[float] = []
 
     def evaluate(lam: float) -> tuple[float, float]:
@@ -245,7 +193,7 @@ def test_golden_section_search_finds_a_single_peak(peers: ModuleType) -> None:
     assert answers[-1] == pytest.approx(0.37, abs=peers.GOLDEN**11)
 
 
-def test_the_papers_fit_has_the_right_gradient(peers: ModuleType) -> None:
+def test_the_papers_fit_has_the_right_gradient() -> None:
     lams = np.array([0.1, 0.4, 0.5, 0.9])
     squares, targets = (lams[:, None] - lams) ** 2, np.array([0.3, -1.0, 1.2, 0.4])
     logs = peers.LOG_STARTS[1]
@@ -258,37 +206,37 @@ def test_the_papers_fit_has_the_right_gradient(peers: ModuleType) -> None:
 
 
 def test_a_missing_ax_is_left_out(
-    search: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(search, "find_spec", lambda name: None)
     search.main(["--methods", "ax", *TINY])
     assert "pip install ax-platform" in capsys.readouterr().out
 
 
-def test_slow_methods_keep_to_their_seeds(search: ModuleType) -> None:
+def test_slow_methods_keep_to_their_seeds() -> None:
     options = search.parse(["--families", "bump", "--noise", "images", "--stderr", "0.1"])
     limit = search.SEED_LIMITS["ax"]
     assert len(search.tasks_left("ax", options)) == limit < options.seeds
 
 
-def test_a_difference_is_paired_and_its_interval_contains_the_truth(regret: ModuleType) -> None:
+def test_a_difference_is_paired_and_its_interval_contains_the_truth() -> None:
     rng = np.random.default_rng(0)
     keys = [(family, "images", 0.1, seed) for family in ("bump", "gp") for seed in range(200)]
     luck = rng.normal(size=len(keys))  # shared, so that it cancels
     own = rng.normal(-0.02, 0.01, size=len(keys))
-    ours = {k: {"regrets": [a + b]} for k, a, b in zip(keys, luck, own, strict=True)}
+    mine = {k: {"regrets": [a + b]} for k, a, b in zip(keys, luck, own, strict=True)}
     peer = {k: {"regrets": [a]} for k, a in zip(keys[:350], luck, strict=False)}
-    mean, half = regret.Comparison(4, 4, 1).interval(ours, peer, [("images", 0.1)])
+    mean, half = regret.Comparison(4, 4, 1).interval(mine, peer, [("images", 0.1)])
     assert half < 3
     assert abs(mean + 20) < half
 
 
-def test_stops_and_coverage_are_counted(calibration: ModuleType) -> None:
+def test_stops_and_coverage_are_counted() -> None:
     found = [{"n": 5, "right": True}, {"n": 8, "right": False}, {}]
     stored = {
         ("gp", "images", 0.1, seed): {
             "stop": stop,
-            "coverage": {"6": {"lam": seed < 1, "value": True}},
+            "coverage": {"6": {"lam": seed < 1, "value": True, "lam_loss": seed / 100}},
         }
         for seed, stop in enumerate(found)
     }
@@ -299,9 +247,10 @@ def test_stops_and_coverage_are_counted(calibration: ModuleType) -> None:
         (100 / 3,) * 2 + (3,)
     )
     assert calibration.coverage(stored, *place, n="6", truth="value") == (100, 0, 3)
+    assert calibration.missed(stored, *place, n="6") == (2, 15, 20)
 
 
-def test_a_stop_is_right_if_the_loss_is_small(ours: ModuleType, problems: ModuleType) -> None:
+def test_a_stop_is_right_if_the_loss_is_small() -> None:
     problem = problems.Problem("bump", "images", 0.001, 0)
     lams = np.linspace(0, 1, 9).tolist()
     surrogate = ours.fit(lams, [problem.scores(lam, j) for j, lam in enumerate(lams)], "matern")
@@ -311,9 +260,7 @@ def test_a_stop_is_right_if_the_loss_is_small(ours: ModuleType, problems: Module
     assert ours.stop(early, problem, problem.best_lam) == {}
 
 
-def test_the_report_is_stored_with_its_sources(
-    search: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_is_stored_with_its_sources(capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["ours-auto-matern", "ours-rotating-matern", "golden"]
     search.main(["--methods", *methods, *TINY])
     old = json.loads(Path("runs/golden.own.jsonl").read_text().splitlines()[-1])
@@ -341,7 +288,7 @@ def test_the_report_is_stored_with_its_sources(
 
 
 def test_speed_is_measured_and_stored(
-    search: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(search, "SPEED_AT", (5,))
     monkeypatch.setattr(search, "OURS", {"ours-auto-matern": search.OURS["ours-auto-matern"]})

@@ -39,6 +39,22 @@ def coverage(
     return mean_and_error({k: 100 * r["coverage"][n][truth] for k, r in chosen.items()})
 
 
+class Missed(NamedTuple):
+    """Intervals that do not hold λ*, and 1000 times the regret at their λ nearest to it."""
+
+    count: int
+    mean: float
+    worst: float
+
+
+def missed(
+    records: Mapping[Key, Record], families: Collection[str], cells: Collection[Cell], *, n: str
+) -> Missed:
+    chosen = [r["coverage"][n] for k, r in records.items() if k[0] in families and k[1:3] in cells]
+    losses = [1000 * found["lam_loss"] for found in chosen if not found["lam"]]
+    return Missed(len(losses), *((np.mean(losses), max(losses)) if losses else (0.0, 0.0)))
+
+
 class Stops(NamedTuple):
     """Counts of runs, and the mean number of evaluations at the stop."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from calibration import REAL_FAMILIES, Stops, coverage, last_covered, prior_of, stops
+from calibration import REAL_FAMILIES, Stops, coverage, last_covered, missed, prior_of, stops
 from ours import OURS
 from records import Cell, Runs
 from regret import Comparison, Difference, Mean, against_peers, goals, mean_and_error, regrets
@@ -166,7 +166,18 @@ def coverage_tables(runs: Runs) -> list[str]:
         f"Share of the 95 % intervals after {n} evaluations that hold the truth, in % ± standard "
         "error: of λ* / of J(λ*)"
     )
-    return [table(title, [f"{method}, {cells[0][0]}" for method, cells in columns], rows)]
+    cost = "What a missed λ* costs: 1000 × regret at the interval's nearest λ, mean (worst)"
+    missed_rows = {
+        name: [missed_text(runs, *column, families, n) for column in columns]
+        for name, families in groups.items()
+    }
+    headings = [f"{method}, {cells[0][0]}" for method, cells in columns]
+    return [table(title, headings, rows), table(cost, headings, missed_rows)]
+
+
+def missed_text(runs: Runs, method: str, cells: list[Cell], families: list[str], n: str) -> str:
+    found = missed(runs.results[method], families, cells, n=n)
+    return f"{found.mean:.1f} ({found.worst:.1f})" if found.count else "–"
 
 
 def coverage_text(runs: Runs, method: str, cells: list[Cell], families: list[str], n: str) -> str:

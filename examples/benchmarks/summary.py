@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from calibration import REAL_FAMILIES, coverage, last_covered, prior_of, stops
+from calibration import REAL_FAMILIES, coverage, last_covered, missed, prior_of, stops
 from ours import OURS
 from records import INITIAL, Cell, Runs
 from regret import against_peers, goals, mean_and_error, regrets
@@ -64,6 +64,7 @@ def coverage_rows(runs: Runs, method: str) -> list[Row]:
     for place, families, cells in _groups(runs, method) if n else []:
         lam, value = (coverage(records, families, cells, n=n, truth=t) for t in ("lam", "value"))
         found = {"lam": [lam.value, lam.error], "value": [value.value, value.error]}
+        found |= {"missed": list(missed(records, families, cells, n=n))}
         rows.append({**place, "n": int(n), "seeds": lam.seeds, **found})
     return [row for row in rows if row["seeds"]]
 
