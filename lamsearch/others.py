@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,12 +28,14 @@ class OtherReward:
         value: Estimate of its mean G(λ*).
         stderr: Standard error of `value`, for new images of the same kind.
         gain: G(λ*) − G(0); None where the bounds leave λ = 0 out.
+        surrogate: Of G. Not in the JSON.
     """
 
     name: str
     value: float
     stderr: float
     gain: Gain | None
+    surrogate: Surrogate = field(repr=False, compare=False)
 
     @property
     def falls(self) -> bool:
@@ -78,4 +80,5 @@ def other_reward(surrogate: Surrogate, name: str, lam: float) -> OtherReward:
     variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
     inside = surrogate.bounds[0] <= 0 <= surrogate.bounds[1]
     over_reference = gain(surrogate, lam, 0.0) if inside else None
-    return OtherReward(name, surrogate.mean(at).item(), math.sqrt(variance), over_reference)
+    value, stderr = surrogate.mean(at).item(), math.sqrt(variance)
+    return OtherReward(name, value, stderr, over_reference, surrogate)

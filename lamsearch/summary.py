@@ -22,6 +22,8 @@ from lamsearch.storage import shown
 from lamsearch.study import Study
 from lamsearch.surrogate import Surrogate
 
+_NOT_JSON = ("beta", "surrogate")
+
 _MOST = 0.5
 """Share of the expected loss that only more images can reduce, above which this is said."""
 
@@ -119,10 +121,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values; an infinite β is null."""
-        kept = (field.name for field in dataclasses.fields(self))
-        return {
-            name: _json(getattr(self, name)) for name in kept if name not in ("beta", "surrogate")
-        }
+        return _fields(self)
 
 
 def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
@@ -195,9 +194,14 @@ def _answer(
     return answer, ConstraintCheck(constraint.text, options.confidence, probability)
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    names = (field.name for field in dataclasses.fields(value) if field.name not in _NOT_JSON)
+    return {name: _json(getattr(value, name)) for name in names}
+
+
 def _json(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {f.name: _json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return _fields(value)
     if isinstance(value, Mapping):
         return {key: _json(each) for key, each in value.items()}
     if isinstance(value, tuple):

@@ -150,7 +150,7 @@ ALLOWED = {
         "surrogate",
     },
     "lamsearch.report.table": {"confirmation", "evaluated", "others", "summary"},
-    "lamsearch.report.figure": {"evaluated", "report.table", "summary"},
+    "lamsearch.report.figure": {"evaluated", "report.table", "summary", "surrogate"},
     "lamsearch.report.progress": {"records"},
     "lamsearch.cli": {
         "gallery",

@@ -1,57 +1,25 @@
-"""Summary → the figure: J(λ) with its uncertainty, and the same prompts at the evaluated λs."""
+"""Summary → the figure: the rewards with their uncertainty, and the same prompts at the λs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from torch import Tensor
 
-from lamsearch.evaluated import EvaluatedLam, effective_beta
+from lamsearch.evaluated import effective_beta
 from lamsearch.report.table import beta_text
 from lamsearch.summary import Summary
+from lamsearch.surrogate import Surrogate
 
 FORMATS = (".png", ".svg", ".pdf")
 _POINTS = 201
 _TICKS = 6
-_CURVE, _ANSWER = "#2b5c8a", "#c1440e"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What the figure's upper part shows.
-
-    Attributes:
-        lams: (g,) λ, evenly over the bounds.
-        mean: (g,) posterior mean of J.
-        lower: (g,) lower end of the pointwise 95 % interval.
-        upper: (g,) upper end.
-        ticks: λ → label of the axis of β/λ; empty where β is unknown.
-    """
-
-    lams: Tensor
-    mean: Tensor
-    lower: Tensor
-    upper: Tensor
-    ticks: Mapping[float, str]
-
-
-def curve(summary: Summary) -> Curve:
-    """Return the posterior of J over the bounds as numbers to draw."""
-    surrogate = summary.surrogate
-    low, high = surrogate.bounds
-    lams = torch.linspace(low, high, _POINTS, dtype=torch.float64)
-    mean, spread = surrogate.mean(lams), 1.96 * surrogate.variance(lams).sqrt()
-    ticks = {}
-    if summary.beta is not None:
-        for lam in torch.linspace(low, high, _TICKS, dtype=torch.float64).tolist():
-            ticks[lam] = beta_text(effective_beta(summary.beta, lam))
-    return Curve(lams, mean, mean - spread, mean + spread, ticks)
+_WIDTH, _HEIGHT, _OTHER_HEIGHT = 9.0, 4.2, 1.4
+_CURVE, _OTHER, _ANSWER = "#2b5c8a", "#5b7553", "#c1440e"
 
 
 def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], output: Path) -> None:
@@ -64,63 +32,70 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], outpu
     """
     rows = max((len(files) for files in gallery.values()), default=0)
     columns = max(len(gallery), 1)
-    width = 9.0
-    cell = (width - 1.0) / columns
-    figure = Figure(figsize=(width, 4.2 + rows * cell + (0.3 if rows else 0)), layout="constrained")
+    cell = (_WIDTH - 1.0) / columns
+    heights = [_HEIGHT, *[_OTHER_HEIGHT] * len(summary.others), *[cell] * rows]
+    figure = Figure(figsize=(_WIDTH, sum(heights) + (0.3 if rows else 0)), layout="constrained")
     grid = figure.add_gridspec(
-        rows + 1, columns, height_ratios=[4.2, *[cell] * rows], hspace=0.02, wspace=0.02
+        len(heights), columns, height_ratios=heights, hspace=0.02, wspace=0.02
     )
-    _draw_curve(figure.add_subplot(grid[0, :]), summary)
+    axes = figure.add_subplot(grid[0, :])
+    _draw_objective(axes, summary)
+    for panel, other in enumerate(summary.others, start=1):
+        axes.tick_params(labelbottom=False)
+        axes = figure.add_subplot(grid[panel, :], sharex=axes)
+        _draw_curve(axes, other.surrogate, _OTHER)
+        _mark_answer(axes, summary)
+        axes.set_ylabel(f"mean {other.name}")
+    axes.set_xlabel("λ    (0 = reference, 1 = aligned)")
     for column, lam in enumerate(sorted(gallery)):
-        for row, file in enumerate(gallery[lam]):
-            axes = figure.add_subplot(grid[row + 1, column])
+        for row, file in enumerate(gallery[lam], start=len(heights) - rows):
+            axes = figure.add_subplot(grid[row, column])
             axes.set_axis_off()
             if file is not None:
                 axes.imshow(imread(file), interpolation="nearest")
-            if row == 0:
+            if row == len(heights) - rows:
                 axes.set_title(f"λ {lam:.2f}", fontsize=8)
     figure.savefig(output, dpi=150)
 
 
-def _draw_curve(axes: Any, summary: Summary) -> None:
-    posterior, evaluations = curve(summary), summary.evaluations
+def _draw_objective(axes: Any, summary: Summary) -> None:
+    _draw_curve(axes, summary.surrogate, _CURVE)
+    _mark_answer(axes, summary)
+    axes.set_ylabel(f"mean {summary.reward or 'score'}")
+    axes.margins(x=0.02)
+    axes.legend(fontsize=8, loc="best", framealpha=0.9)
+    if summary.beta is not None:
+        lams = torch.linspace(*summary.surrogate.bounds, _TICKS, dtype=torch.float64).tolist()
+        top = axes.secondary_xaxis("top")
+        top.set_xticks(lams, [beta_text(effective_beta(summary.beta, lam)) for lam in lams])
+        top.set_xlabel("effective β/λ")
+
+
+def _draw_curve(axes: Any, surrogate: Surrogate, color: str) -> None:
+    """Draw the posterior of a reward with pointwise intervals, and what was observed of it."""
+    lams = torch.linspace(*surrogate.bounds, _POINTS, dtype=torch.float64)
+    mean, half = surrogate.mean(lams), 1.96 * surrogate.variance(lams).sqrt()
+    label = "95 % interval of J(λ)"
     axes.fill_between(
-        posterior.lams,
-        posterior.lower,
-        posterior.upper,
-        color=_CURVE,
-        alpha=0.18,
-        linewidth=0,
-        label="95 % interval of J(λ)",
+        lams, mean - half, mean + half, color=color, alpha=0.18, linewidth=0, label=label
     )
-    axes.plot(posterior.lams, posterior.mean, color=_CURVE, label="posterior mean of J(λ)")
+    axes.plot(lams, mean, color=color, label="posterior mean of J(λ)")
+    observed = surrogate.observations
     axes.errorbar(
-        [e.lam for e in evaluations],
-        [e.value for e in evaluations],
-        yerr=_error_bars(evaluations),
+        observed.lams,
+        observed.values,
+        yerr=1.96 * observed.variances.nan_to_num(0.0).sqrt(),
         fmt="o",
         markersize=4,
         color="black",
         capsize=2,
         label="evaluations ± 1.96 stderr",
     )
-    axes.axvspan(*summary.lam_interval, color=_ANSWER, alpha=0.10, linewidth=0)
-    axes.axvline(
-        summary.lam,
-        color=_ANSWER,
-        label=f"λ* = {summary.lam:.3f}, 95 % interval "
-        f"{summary.lam_interval[0]:.3f} to {summary.lam_interval[1]:.3f}",
-    )
-    axes.set_xlabel("λ    (0 = reference, 1 = aligned)")
-    axes.set_ylabel(f"mean {summary.reward or 'score'}")
-    axes.margins(x=0.02)
-    axes.legend(fontsize=8, loc="best", framealpha=0.9)
     axes.spines["right"].set_visible(False)
-    if posterior.ticks:
-        top = axes.secondary_xaxis("top")
-        top.set_xticks(list(posterior.ticks), list(posterior.ticks.values()))
-        top.set_xlabel("effective β/λ")
 
 
-def _error_bars(evaluations: Sequence[EvaluatedLam]) -> list[float]:
-    return [0.0 if e.stderr is None else 1.96 * e.stderr for e in evaluations]
+def _mark_answer(axes: Any, summary: Summary) -> None:
+    low, high = summary.lam_interval
+    axes.axvspan(low, high, color=_ANSWER, alpha=0.10, linewidth=0)
+    label = f"λ* = {summary.lam:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    axes.axvline(summary.lam, color=_ANSWER, label=label)

@@ -78,9 +78,10 @@ def _answer(summary: Summary) -> list[Text]:
         if gain is not None:
             lines.append(f"against λ = {other}  {_change(gain.value, gain.interval)}")
     within = summary.within
+    allowed = " that the constraint allows" if summary.constraint is not None else ""
     lines.append(
-        f"within {within.epsilon:.2g} of the best λ with probability {within.probability:.2f}, "
-        "under the model"
+        f"within {within.epsilon:.2g} of the best λ{allowed} with probability "
+        f"{within.probability:.2f}, under the model"
     )
     if summary.limited_by == "images":
         lines.append("limited by the images: more of them would help (--images), more λs hardly")

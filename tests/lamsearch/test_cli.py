@@ -93,6 +93,10 @@ def test_other_rewards_constraint_and_confirmation(
     table = capsys.readouterr().out
     for part in ("clip at λ*", "clip >= reference - 1: holds at", "held out: 4"):
         assert part in table
+    assert cli.main(["plot", answer["study"], "-o", "figure.svg"]) == 0
+    drawn = (here / "figure.svg").read_text()
+    for name in ("pickscore + 0.5*clip", "pickscore", "clip"):
+        assert f"<!-- mean {name} -->" in drawn
     assert run(world, *given, "--confidence", "0.9") == 1
     assert "confidence was 0.95, is 0.9" in capsys.readouterr().err
 
