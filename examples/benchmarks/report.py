@@ -46,7 +46,7 @@ def compact(runs: Runs, speed: Mapping[str, Mapping[str, float]]) -> list[str]:
     sections = {
         "Goals": [goal_table(runs, goal) for goal in goals(runs.budget)],
         "Verdicts": verdict_tables(runs),
-        "Regrets": regret_tables(runs),
+        "Regrets": [*regret_tables(runs), *family_tables(runs)],
         "Coverage": coverage_tables(runs),
         "Stops": stop_tables(runs),
         "Speed": [speed_table(shown)],
@@ -138,6 +138,38 @@ def regret_table(runs: Runs, noise: str) -> str:
             rows[f"{method} ({seeds} seeds)"] = [mean_text(mean) for mean in means]
     columns = [f"s={stderr:g}, n={n}" for (_, stderr), n in at]
     return table(f"Regret × 1000 ± standard error, noise: {noise}", columns, rows)
+
+
+def family_tables(runs: Runs) -> list[str]:
+    """Where the regrets come from: the first of our methods, and the best peer of each cell."""
+    ours, peers = runs.ours[0], [name for name in runs.results if name not in OURS]
+    if ours not in runs.results or not peers:
+        return []
+    tables = []
+    for noise in dict.fromkeys(noise for noise, _ in runs.cells):
+        columns = []
+        for cell in (cell for cell in runs.cells if cell[0] == noise):
+            best = min(peers, key=lambda name: mean_regret(runs, name, runs.budget, [cell]))
+            early, late = min(6, runs.budget), runs.budget
+            columns += [(ours, early, cell), (ours, late, cell), (best, late, cell)]
+        rows = {
+            family: [mean_text(family_regret(runs, *column, family)) for column in columns]
+            for family in REAL_FAMILIES
+        }
+        headings = [f"{name}, s={cell[1]:g}, n={n}" for name, n, cell in columns]
+        title = f"Regret × 1000 ± standard error by family, against the best peer, noise: {noise}"
+        tables.append(table(title, headings, rows))
+    return tables
+
+
+def mean_regret(runs: Runs, method: str, n: int, cells: Sequence[Cell]) -> float:
+    value = mean_and_error(regrets(runs.results[method], n, cells)).value
+    return math.inf if math.isnan(value) else value
+
+
+def family_regret(runs: Runs, method: str, n: int, cell: Cell, family: str) -> Mean:
+    found = regrets(runs.results[method], n, [cell])
+    return mean_and_error({key: value for key, value in found.items() if key[0] == family})
 
 
 def method_noises(runs: Runs) -> list[tuple[str, list[Cell]]]:
