@@ -36,6 +36,9 @@ Feasible: TypeAlias = Function
 """λs (g,) → the probability (g,) that a constraint holds there."""
 
 GRID_SIZE = 101
+_FINE_SIZE = 8 * (GRID_SIZE - 1) + 1
+"""Of a grid that has a point in every gap between λs with room for another one."""
+
 CLEARANCE = 0.0025
 """Least distance to a λ evaluated or pending, in units of the bounds' width."""
 
@@ -133,6 +136,7 @@ def maximize_on_line(
 
     Each zoom covers the two neighbouring intervals by 21 points. Global as far as the first grid
     resolves the function; afterwards exact to 10^−zooms of its spacing. Ties go to the smaller λ.
+    Where the function is −∞ on all of the first grid, that is the maximum.
 
     Returns:
         The maximiser within the bounds, and the maximum.
@@ -142,6 +146,8 @@ def maximize_on_line(
     for zoom in range(zooms + 1):
         values = function(lams)
         best = int(values.argmax())
+        if values[best] == -torch.inf:
+            break
         left, right = lams[max(best - 1, 0)], lams[min(best + 1, len(lams) - 1)]
         if zoom < zooms:
             lams = torch.linspace(left.item(), right.item(), 21, dtype=torch.float64)
@@ -200,9 +206,12 @@ def next_lam(
         return criterion(lams).where(distance(lams) >= CLEARANCE * (high - low), -torch.inf)
 
     # A finer suggestion than a thousandth of the bounds would be lost in the noise.
-    lam, value = maximize_on_line(admissible, surrogate.bounds, zooms=1)
+    for size in (GRID_SIZE, _FINE_SIZE):  # a grid that was evaluated has only gaps left
+        lam, value = maximize_on_line(admissible, surrogate.bounds, size=size, zooms=1)
+        if value > -torch.inf:
+            return lam
     # With hundreds of λs no room may be left; then the widest gap is the best there is.
-    return lam if value > -torch.inf else maximize_on_line(distance, surrogate.bounds)[0]
+    return maximize_on_line(distance, surrogate.bounds, size=_FINE_SIZE)[0]
 
 
 class _Situation(NamedTuple):

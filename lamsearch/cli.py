@@ -116,7 +116,10 @@ def _add_strategy(run: argparse.ArgumentParser) -> None:
         "--acquisition", default="auto", choices=("auto", "ei", "ucb", "kg"), help="[auto]"
     )
     run.add_argument(
-        "--kernel", default="matern", choices=("matern", "rbf"), help="of the surrogate [matern]"
+        "--kernel",
+        default="auto",
+        choices=("auto", "matern", "rbf"),
+        help="of the surrogate; auto: rbf for the paper's Algorithm 2, else matern [auto]",
     )
     run.add_argument(
         "--recommend",

@@ -85,8 +85,10 @@ def open_confirmation(study: str, storage: str | None, lam: float) -> Study:
 
 def next_missing(
     lams: Sequence[float], images: int, evaluations: Sequence[Evaluation], left: int
-) -> Step:
+) -> Step | None:
     """Return the first λ that has not seen so many images yet, and the images that it lacks.
+
+    None where no λ lacks any.
 
     Args:
         lams: Of the confirmation.
@@ -98,8 +100,8 @@ def next_missing(
     for evaluation in evaluations:
         if evaluation.state != TrialState.FAIL and evaluation.image_range is not None:
             seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.image_range[1])
-    lam = next(lam for lam in lams if seen[lam] < images)
-    return Step(lam, seen[lam], min(images, seen[lam] + left))
+    lacking = (Step(lam, seen[lam], min(images, seen[lam] + left)) for lam in lams)
+    return next((step for step in lacking if step.start < step.stop), None)
 
 
 def stored_confirmation(study: str, storage: str | None, lam: float) -> Confirmation | None:

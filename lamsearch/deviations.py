@@ -11,14 +11,20 @@ been scored at every λ; s², ℓ and e by restricted maximum likelihood on a fi
 are many images their own covariance is better than any such formula, which then only fills the
 gaps: S is a posterior mean with the formula as its prior (one step of expectation maximisation).
 
+All images have the same P, and few scores are missing, so that no image needs an n × n inverse of
+its own. With the rows and columns "?" of an image's s missing scores and M = P_??, its precision is
+P − P_·? M⁻¹ P_?·; and what P ŷ leaves is the same if ŷ has the missing scores filled in with their
+expectation given the others, −M⁻¹ (P y)_? for y that is 0 there. Their covariance is s² M⁻¹.
+
 | symbol | code | meaning | shape |
 |---|---|---|---|
-| y_ij | `Pattern.scores` | scores of images that were seen at the same λs | (k, m) |
+| y_ij | `table` | scores; NaN = missing | (n, m) |
 | r | `correlation` | of the deviations at the evaluated λs | (N, n, n) |
-| P_p | `within` | R⁻¹ − R⁻¹11ᵀR⁻¹/1ᵀR⁻¹1: the precision that is left without a_i | (N, k, k) |
-| Q | `precision` | Σ m_p P_p: of J at the evaluated λs; Q 1 = 0 | (N, n, n) |
+| P | `within` | R⁻¹ − R⁻¹11ᵀR⁻¹/1ᵀR⁻¹1: the precision that is left without a_i | (N, n, n) |
+| M | `block` | P at one image's missing scores | (N, p, s, s) |
+| ŷ | `filled` | scores, the missing ones filled in | (N, n, p·q) |
+| Q | `precision` | of J at the evaluated λs, from all images; Q 1 = 0 | (N, n, n) |
 | S | `scatter` | covariance of one image's deviations less their mean; S 1 = 0 | (n, n) |
-| G | `gain` | regression of the deviations on a pattern's scores | (n, k) |
 """
 
 from __future__ import annotations
@@ -39,20 +45,46 @@ SHARES = torch.tensor([0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0], dtype=torch.float
 _RIDGE = 1e-9
 """Least eigenvalue of S of unit size: rounding must not make it negative."""
 
+_ROUNDINGS = 4
+"""How many units in the last place of the largest score rounding may move a deviation."""
+
+_CELLS = 2**17
+"""Scores that are filled in at once; more take more memory, fewer more steps."""
+
 PRIOR_IMAGES = 10
 """The formula weighs as much as the covariance of so many images."""
 
 
-class Pattern(NamedTuple):
-    """Images that were scored at the same evaluations.
+class Alike(NamedTuple):
+    """p sets of q images; those of one set lack scores at the same s evaluations.
 
     Attributes:
-        rows: (k,) which evaluations, k ≥ 2.
-        scores: (k, m) their scores.
+        missing: (p, s) which evaluations.
+        images: (p, q) the table's columns.
     """
 
-    rows: Tensor
-    scores: Tensor
+    missing: Tensor
+    images: Tensor
+
+
+class Sums(NamedTuple):
+    """Over all images, for each of N correlations.
+
+    Attributes:
+        precision: (N, n, n) Q.
+        weighted: (N, n) Σ P ŷ.
+        squares: (N,) Σ ŷᵀP ŷ.
+        penalty: (N,) Σ (log|R| + log 1ᵀR⁻¹1), of each image's own evaluations.
+        outer: (N, n, n) Σ ŷ ŷᵀ.
+        unseen: (N, n, n) Σ M⁻¹: covariance of what is filled in, in units of s².
+    """
+
+    precision: Tensor
+    weighted: Tensor
+    squares: Tensor
+    penalty: Tensor
+    outer: Tensor
+    unseen: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,32 +143,38 @@ class Comparison(NamedTuple):
     deviations: Deviations
 
 
-def compare(lams: Tensor, patterns: Sequence[Pattern]) -> Comparison | None:
+def compare(lams: Tensor, table: Tensor) -> Comparison | None:
     """Estimate the differences of J between n ≥ 2 evaluations.
 
     Args:
         lams: (n,) evaluated λs.
-        patterns: Images by the evaluations they were seen at; together they connect all n.
+        table: (n, m) scores, NaN = missing; the images connect all n evaluations.
 
     Returns:
         None where the scores leave no degree of freedom to estimate their noise.
     """
-    n = len(lams)
-    freedom = sum((len(p.rows) - 1) * p.scores.shape[1] for p in patterns) - (n - 1)
+    n, counts = len(lams), (~table.isnan()).sum(dim=0)
+    table, counts = table[:, counts > 1], counts[counts > 1]  # others compare nothing
+    freedom = int((counts - 1).sum()) - (n - 1)
     if freedom < 1:
         return None
-    start, patterns = _rough_means(n, patterns)
+    alike, floor = _alike(table), _rounding(table)
+    start, table = _rough_means(table)
     lengthscales, shares = _nodes((lams.max() - lams.min()).item() or 1.0)
     correlation = _correlation(lams, lengthscales, shares)
-    likelihood, variances, corrections = _likelihood(correlation, patterns, freedom)
+    likelihood, variances, corrections = _likelihood(
+        _sums(correlation, table, alike), freedom, floor
+    )
     best = int(likelihood.argmax())
     variance = variances[best].item()
-    patterns = [Pattern(p.rows, p.scores - corrections[best, p.rows, None]) for p in patterns]
-    scatter = _scatter(variance, correlation[best], patterns)
+    start, table = start + corrections[best], table - corrections[best, :, None]
+    scatter = _scatter(
+        variance, correlation[best], _sums(correlation[best, None], table, alike), table.shape[1]
+    )
     size = scatter.diagonal().mean()
-    precision, weighted, *_ = _sums(_regular(scatter / size)[None], patterns)
-    inverse = _pseudo_inverse(precision)[0][0]
-    estimate = start + corrections[best] + inverse @ weighted[0]
+    sums = _sums(_regular(scatter / size)[None], table, alike)
+    inverse = _pseudo_inverse(sums.precision)[0][0]
+    estimate = start + inverse @ sums.weighted[0]
     return Comparison(
         contrasts=estimate - estimate.mean(),
         covariance=size * inverse,
@@ -158,48 +196,88 @@ def _correlation(lams: Tensor, lengthscales: Tensor, shares: Tensor) -> Tensor:
     return smooth + shares[:, None, None] * torch.eye(len(lams), dtype=lams.dtype)
 
 
-def _rough_means(n: int, patterns: Sequence[Pattern]) -> tuple[Tensor, list[Pattern]]:
+def _alike(table: Tensor) -> list[Alike]:
+    """Sort the images by the number of missing scores, so that few steps fill in all of them."""
+    n = len(table)
+    absent, which, counts = torch.unique(
+        table.isnan().T, dim=0, return_inverse=True, return_counts=True
+    )
+    columns = which.argsort(stable=True).split(counts.tolist())
+    kinds: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+    for rows, images in zip(absent, columns, strict=True):
+        missing = rows.nonzero().squeeze(1)
+        for part in images.split(max(1, _CELLS // n)):
+            kinds.setdefault((len(missing), len(part)), []).append((missing, part))
+    return [
+        Alike(*(torch.stack(column) for column in zip(*sets[k : k + step], strict=True)))
+        for (absences, images), sets in kinds.items()
+        for step in [max(1, _CELLS // (n * images + absences**2))]
+        for k in range(0, len(sets), step)
+    ]
+
+
+def _rounding(table: Tensor) -> float:
+    """The variance that rounding alone may give to scores of this size; never quite zero."""
+    information = torch.finfo(table.dtype)
+    error = _ROUNDINGS * information.eps * table.nan_to_num(0.0).abs().max().item()
+    return error**2 + information.tiny**0.5
+
+
+def _rough_means(table: Tensor) -> tuple[Tensor, Tensor]:
     """A first estimate of J, and the scores without it and without their images' means.
 
     Both are taken out exactly by what follows; without them it would subtract large numbers.
     """
-    totals, counts = torch.zeros(2, n, dtype=torch.float64)
-    without_effect = [Pattern(p.rows, p.scores - p.scores.mean(dim=0)) for p in patterns]
-    for pattern in without_effect:
-        totals[pattern.rows] += pattern.scores.sum(dim=1)
-        counts[pattern.rows] += pattern.scores.shape[1]
-    start = totals / counts
-    return start, [Pattern(p.rows, p.scores - start[p.rows, None]) for p in without_effect]
+    without_effect = table - table.nanmean(dim=0)
+    start = without_effect.nanmean(dim=1)
+    return start, without_effect - start[:, None]
 
 
-def _likelihood(
-    correlation: Tensor, patterns: Sequence[Pattern], freedom: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _likelihood(sums: Sums, freedom: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Restricted log likelihoods (N,) of the nodes, their best s² (N,) and corrections (N, n)."""
-    precision, weighted, squares, penalty = _sums(correlation, patterns)
-    inverse, log_determinant = _pseudo_inverse(precision)
-    corrections = (inverse @ weighted[..., None]).squeeze(-1)
-    residual = (squares - (weighted * corrections).sum(dim=-1)).clamp_min(0)
+    inverse, log_determinant = _pseudo_inverse(sums.precision)
+    corrections = (inverse @ sums.weighted[..., None]).squeeze(-1)
+    residual = (sums.squares - (sums.weighted * corrections).sum(dim=-1)).clamp_min(0)
     # Scores that agree to rounding have no noise to speak of, and then all nodes are as good.
-    tiny = torch.finfo(residual.dtype).tiny ** 0.5
-    variances = residual / freedom + tiny
-    return -(freedom * variances.log() + penalty + log_determinant) / 2, variances, corrections
+    variances = residual / freedom + floor
+    penalty = freedom * variances.log() + sums.penalty + log_determinant
+    return -penalty / 2, variances, corrections
 
 
-def _sums(
-    correlation: Tensor, patterns: Sequence[Pattern]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Q, Σ P y, Σ yᵀP y and Σ (log|R| + log 1ᵀR⁻¹1) over all images, for each node."""
-    precision, weighted = torch.zeros_like(correlation), torch.zeros_like(correlation[..., 0])
-    squares, penalty = torch.zeros(2, len(correlation), dtype=correlation.dtype)
-    for rows, scores in patterns:
-        within, log_determinant = _within(correlation[:, rows[:, None], rows])
-        images = scores.shape[1]
-        precision[:, rows[:, None], rows] += images * within
-        weighted[:, rows] += within @ scores.sum(dim=1)
-        squares += (within * (scores @ scores.T)).sum(dim=(-2, -1))
-        penalty += images * log_determinant
-    return precision, weighted, squares, penalty
+def _sums(correlation: Tensor, table: Tensor, alike: Sequence[Alike]) -> Sums:
+    within, log_determinant = _within(correlation)
+    outer, unseen = torch.zeros_like(within), torch.zeros_like(within)
+    total, penalty = torch.zeros_like(within[..., 0]), table.shape[1] * log_determinant
+    nodes = torch.arange(len(within))[:, None, None, None]
+    for missing, images in alike:
+        filled = table[:, images].nan_to_num(0.0)[None]
+        if missing.shape[1]:
+            filled, covariance, log_determinant = _filled(within, filled[0], missing)
+            at = nodes, missing[:, :, None], missing[:, None, :]
+            unseen.index_put_(at, images.shape[1] * covariance, accumulate=True)
+            penalty += images.shape[1] * log_determinant
+        outer += filled.flatten(start_dim=2) @ filled.flatten(start_dim=2).mT
+        total += filled.sum(dim=(-2, -1))
+    return Sums(
+        precision=table.shape[1] * within - within @ unseen @ within,
+        weighted=(within @ total[..., None]).squeeze(-1),
+        squares=(within * outer).sum(dim=(-2, -1)),
+        penalty=penalty,
+        outer=outer,
+        unseen=unseen,
+    )
+
+
+def _filled(within: Tensor, scores: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """ŷ (N, n, p, q), M⁻¹ (N, p, s, s) and Σ log|M| (N,) for scores (n, p, q) with 0 if missing."""
+    places = missing, torch.arange(len(missing))[:, None]
+    root = torch.linalg.cholesky(within[:, missing[:, :, None], missing[:, None, :]])
+    covariance = torch.cholesky_inverse(root)
+    weighted = (within @ scores.flatten(start_dim=1)).unflatten(-1, scores.shape[1:])
+    filled = scores.repeat(len(within), 1, 1, 1)
+    filled[:, *places] = -covariance @ weighted[:, *places]
+    log_determinant = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(dim=(-2, -1))
+    return filled, covariance, log_determinant
 
 
 def _within(correlation: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,18 +299,11 @@ def _pseudo_inverse(precision: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cholesky_inverse(root) - 1 / (n * size[:, None, None]), determinant
 
 
-def _scatter(variance: float, correlation: Tensor, patterns: Sequence[Pattern]) -> Tensor:
-    """S: what each image's scores say of its deviations at all λs, averaged with the formula."""
+def _scatter(variance: float, correlation: Tensor, sums: Sums, images: int) -> Tensor:
+    """S: the covariance of the images' deviations at all λs, averaged with the formula."""
     n = len(correlation)
-    total = PRIOR_IMAGES * variance * correlation
-    weight = PRIOR_IMAGES - 1.0  # J was estimated from the same scores
-    for rows, scores in patterns:
-        within = _within(correlation[None, rows[:, None], rows])[0][0]
-        gain = correlation[:, rows] @ within
-        squares = gain @ (scores @ scores.T) @ gain.T
-        unseen = correlation - gain @ correlation[rows]
-        total += squares + scores.shape[1] * variance * unseen
-        weight += scores.shape[1]
+    total = PRIOR_IMAGES * variance * correlation + sums.outer[0] + variance * sums.unseen[0]
+    weight = PRIOR_IMAGES - 1.0 + images  # J was estimated from the same scores
     centre = torch.eye(n, dtype=total.dtype) - 1 / n
     return centre @ total @ centre / weight
 

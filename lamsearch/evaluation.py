@@ -19,7 +19,7 @@ from PIL.Image import Image
 import deradiff
 from lamsearch.embeddings import Prompts
 from lamsearch.errors import EvaluationError, SettingsError
-from lamsearch.prompts import PlannedImage, plan_hash
+from lamsearch.prompts import GROWING, PlannedImage, plan_hash
 from lamsearch.records import Batch, Evaluation
 from lamsearch.rewards import CheckedReward, Panel
 from lamsearch.schedule import Schedule
@@ -68,6 +68,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         sampling: How they are sampled.
         batch_size: Images in one call of the pipeline; halved whenever memory runs out.
         schedule: Which of the images an evaluation sees; by default all of them.
+        growing: Whether the plan may grow: the manifest then stands for its first `GROWING` images.
         on_images: Called with each batch before its scores are returned.
 
     Raises:
@@ -83,11 +84,13 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         sampling: SamplingSettings,
         batch_size: int,
         schedule: Schedule | None = None,
+        growing: bool = False,
         on_images: OnImages | None = None,
     ) -> None:
         self._anchor, self._plan, self._panel = anchor, plan, panel
         self._schedule = schedule or Schedule(len(plan), "fixed")
         self._sampling, self._batch_size = sampling, batch_size
+        self._hashed = plan[:GROWING] if growing else plan
         self._on_images = on_images
         self._prompts = Prompts(anchor.pipe, plan, sampling.negative_prompt)
         self._realignment = anchor.realign()
@@ -176,7 +179,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             "negative_prompt": sampling.negative_prompt,
             "size": [sampling.height, sampling.width],
             "dtype": sampling.dtype,
-            "plan": plan_hash(self._plan),
+            "plan": plan_hash(self._hashed),
             "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         }
 

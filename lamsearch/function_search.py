@@ -17,7 +17,6 @@ from lamsearch.records import Batch, Evaluation
 from lamsearch.strategy import Strategy
 from lamsearch.study import Study
 from lamsearch.summary import Summary, summarize
-from lamsearch.surrogate import DEFAULT_KERNEL
 
 SCORE = "score"
 """What is optimised, among the scores that a function returns by name."""
@@ -40,7 +39,7 @@ def search(
     epsilon: float | str | None = None,
     recommend: str = "posterior",
     noise: str = "paired",
-    kernel: str = DEFAULT_KERNEL,
+    kernel: str = "auto",
 ) -> Summary:
     """Search the λ that maximises your own evaluation.
 
@@ -63,7 +62,7 @@ def search(
             probability: in the units of the scores, or "5%" of the curve's range. None: no stop.
         recommend: Answer by the "posterior" mean, or as the paper by the best "observed" value.
         noise: "paired", or as in the paper "homoscedastic": one unknown variance of the means.
-        kernel: "rbf", the paper's, or "matern".
+        kernel: "auto", "matern" or "rbf", the paper's and auto's for its Algorithm 2.
 
     Returns:
         The answer.

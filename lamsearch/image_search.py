@@ -30,9 +30,8 @@ from lamsearch.rewards import Panel, load_panel
 from lamsearch.schedule import PLANS, Schedule
 from lamsearch.settings import AnchorSettings, Settings, find_settings, load_settings
 from lamsearch.strategy import Strategy
-from lamsearch.study import Study
+from lamsearch.study import ENDLESS, Study
 from lamsearch.summary import Summary, summarize
-from lamsearch.surrogate import DEFAULT_KERNEL
 
 AUTO = "auto"
 
@@ -63,7 +62,7 @@ def run(
     epsilon: float | str | None = None,
     recommend: str = "posterior",
     noise: str = "paired",
-    kernel: str = DEFAULT_KERNEL,
+    kernel: str = "auto",
     confirm: int = 0,
     confirm_prompts: str | Path | None = None,
 ) -> Summary:
@@ -98,7 +97,7 @@ def run(
             probability: in the units of the scores, or "5%" of the curve's range. None: no stop.
         recommend: Answer by the "posterior" mean, or as the paper by the best "observed" value.
         noise: "paired", or as in the paper "homoscedastic": one unknown variance of the means.
-        kernel: "rbf", the paper's, or "matern".
+        kernel: "auto", "matern" or "rbf", the paper's and auto's for its Algorithm 2.
         confirm: Held-out images at each of λ = 0, λ = 1 and λ*, once the search is done; 0 = none.
         confirm_prompts: Their prompt file; by default, unless `prompts` are given, the settings'
             held-out prompts, or else the file of the search. Prompts that it uses are left out.
@@ -128,26 +127,30 @@ def run(
     file, held_out_file = _prompt_files(settings, prompts, confirm_prompts)
     schedule = _schedule(images, plan, budget)
     whole = image_plan(read_prompts(file), schedule.total, seed)
-    held_out = _held_out(whole, held_out_file, confirm, seed=seed)
+    usable = whole[:budget] if images == AUTO else whole  # its budget may buy no more
+    held_out = _held_out(usable, held_out_file, confirm, seed=seed)
     device, storage = device or default_device(), storage or DEFAULT_STORAGE
     name = study or f"{anchor}-{objective.slug}-seed{seed}"
     opened = Study(name, storage, sampler=options.sampler(), bounds=bounds)
     panel = load_panel(settings, objective, others, device=device)
     models = _Models(settings, chosen, load_anchor(chosen, device), panel, batch_size)
-    with models.evaluation(whole, schedule, Gallery(name, storage).keep) as evaluation:
+    auto, keep = images == AUTO, Gallery(name, storage).keep
+    with models.evaluation(whole, schedule, growing=auto, on_images=keep) as evaluation:
         seen = {"images": images, "schedule": plan}
         opened.bind({**options.manifest(chosen.beta), **models.manifest(evaluation), **seen})
         search_loop(
             opened,
             evaluation,
             budget,
-            allocate=options.allocate if images == AUTO else None,
+            allocate=options.allocate if auto else None,
             enough=options.enough,
             progress=progress,
         )
+    # Of several workers the last one to finish knows the answer, and confirms it. Asked before the
+    # answer is made: what another worker finishes later would not be in it.
+    last = not opened.busy
     summary = summarize(opened, options.tolerance)
-    # Of several workers the last one to finish knows the answer, and confirms it.
-    if held_out and not opened.busy:
+    if held_out and last:
         return _confirmed(summary, models, held_out, confirm, storage=storage, progress=progress)
     return summary
 
@@ -195,6 +198,7 @@ class _Models:
         self,
         plan: Sequence[PlannedImage],
         schedule: Schedule | None = None,
+        growing: bool = False,
         on_images: OnImages | None = None,
     ) -> ImageEvaluation:
         return ImageEvaluation(
@@ -204,6 +208,7 @@ class _Models:
             sampling=self.anchor_settings.sampling,
             batch_size=self.batch_size,
             schedule=schedule,
+            growing=growing,
             on_images=on_images,
         )
 
@@ -228,7 +233,7 @@ def _confirmed(
     """Return the summary with the confirmation of its answer; what it lacks of images is made."""
     lams = confirmation_lams(summary.lam)
     study = open_confirmation(summary.study, storage, summary.lam)
-    with models.evaluation(plan) as evaluation:
+    with models.evaluation(plan, growing=True) as evaluation:
         pinned = {"confirms": summary.study, "lams": list(lams)}
         study.bind({**pinned, **models.manifest(evaluation)})
         if progress is not None:
@@ -236,7 +241,7 @@ def _confirmed(
         search_loop(
             study,
             evaluation,
-            len(lams) * images,
+            ENDLESS,
             allocate=partial(next_missing, lams, images),
             progress=progress,
         )

@@ -32,7 +32,7 @@ class Progress(Protocol):
         ...
 
     def finished(self, evaluation: Evaluation) -> None:
-        """An evaluation is complete."""
+        """An evaluation is complete; it failed where every image is missing."""
         ...
 
     def confirming(self, lams: int, images: int) -> None:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from lamsearch.deviations import Deviations, Pattern, compare
+from lamsearch.deviations import Deviations, compare
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ def _connected(present: Tensor) -> Iterator[Tensor]:
 def _group(lams: Tensor, table: Tensor) -> Observations:
     """Observations of evaluations (k, m) that images connect."""
     table = table[:, ~table.isnan().all(dim=0)]
-    comparison = compare(lams, _patterns(table)) if len(lams) > 1 else None
+    comparison = compare(lams, table) if len(lams) > 1 else None
     if comparison is None:
         return _incomparable(lams, table)
     level, offset_variance = _level(table - comparison.contrasts[:, None])
@@ -201,17 +201,6 @@ def _incomparable(lams: Tensor, table: Tensor) -> Observations:
         return Observations.independent(lams, level.expand(1), nothing, offset_variance)
     unknown = torch.full_like(lams, torch.nan)
     return Observations.independent(lams, table.nanmean(dim=1), unknown)
-
-
-def _patterns(table: Tensor) -> list[Pattern]:
-    """Sort the images of a table (k, m) by the evaluations they were seen at."""
-    seen, which = torch.unique((~table.isnan()).T, dim=0, return_inverse=True)
-    patterns = []
-    for number, rows in enumerate(seen):
-        if rows.sum() > 1:
-            scores = table[rows][:, which == number]
-            patterns.append(Pattern(rows.nonzero().squeeze(1), scores))
-    return patterns
 
 
 def _level(table: Tensor) -> tuple[Tensor, float]:

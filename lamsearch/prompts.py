@@ -16,7 +16,7 @@ from typing import Any
 from lamsearch.errors import PromptError
 
 GROWING = 1024
-"""Least images of a plan that may grow: its hash stands for so many of them."""
+"""Least images of a plan that may grow, and those that its hash stands for."""
 
 PROMPT_FIELDS = ("prompt", "caption", "text")
 
@@ -75,8 +75,8 @@ def held_out_plan(
 
 
 def plan_hash(plan: Sequence[PlannedImage]) -> str:
-    """Returns the SHA-256 of a plan's first `GROWING` images, as 64 hexadecimal digits."""
-    rows = [[image.image_id, image.prompt, image.seed] for image in plan[:GROWING]]
+    """Returns the SHA-256 of a plan, as 64 hexadecimal digits."""
+    rows = [[image.image_id, image.prompt, image.seed] for image in plan]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

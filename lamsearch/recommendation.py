@@ -59,7 +59,8 @@ class Recommendation:
         probability: That J(λ*) is at most ε below the best J within the bounds.
         expected_loss: Mean of max J − J(λ*).
         plan_share: Part of the expected loss that would stay if the images' curve were known at
-            every λ, so that only more images can reduce it; None where errors are independent.
+            every λ, so that only more images can reduce it; None where errors are independent, and
+            for the paper's answer, which loses for other reasons.
         feasible: Whether the constraint holds at λ* with the confidence asked.
     """
 
@@ -134,7 +135,7 @@ def recommend(
         epsilon=epsilon,
         probability=curves.probability(epsilon),
         expected_loss=loss,
-        plan_share=_plan_share(surrogate, loss),
+        plan_share=None if observed else _plan_share(surrogate, loss, feasible, confidence),
         feasible=bool(_allowed(at, feasible, confidence).all()),
     )
 
@@ -274,12 +275,17 @@ def _best_mean(surrogate: Surrogate, feasible: Feasible | None, confidence: floa
     return evaluated[means.argmax()].item() if means.max().item() >= value - rounding else lam
 
 
-def _plan_share(surrogate: Surrogate, loss: float) -> float | None:
+def _plan_share(
+    surrogate: Surrogate, loss: float, feasible: Feasible | None, confidence: float
+) -> float | None:
     """Share of the expected loss that stays if the images' mean scores were known at every λ."""
     if surrogate.observations.deviations is None or loss <= 0:
         return None
     line = _line(surrogate, GRID_SIZE // 2 + 1)
     everywhere = surrogate.believe(line[:: len(line) // _PLAN_POINTS])
+    line = line[_allowed(line, feasible, _attainable(surrogate, feasible, confidence))]
+    if not len(line):
+        return None
     # What the posterior mean would still move by: the law of total covariance.
     moves = surrogate.covariance(line) - everywhere.covariance(line)
     generator = torch.Generator().manual_seed(0)

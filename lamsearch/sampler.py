@@ -100,7 +100,9 @@ class LamSampler(BaseSampler):
             ValueError: If the study has several objectives.
         """
         _require_one_objective(study)
-        others = [name for name, d in trial.distributions.items() if _is_plain_float(d)]
+        others = [
+            name for name, d in trial.distributions.items() if _is_plain_float(d) and not d.single()
+        ]
         if _is_plain_float(param_distribution) and not others:
             return self._search(study, trial, param_name, param_distribution)
         reason = f"it searches one parameter, here {others[0]!r}" if others else "no plain float"

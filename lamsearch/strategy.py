@@ -2,8 +2,8 @@
 
 The paper (arXiv 2601.20198, A.5) has one noise variance for all evaluations, improves on the best
 observed value and answers with it: `Strategy("ei", "observed", "homoscedastic")`. Chosen together
-these three also bring its uniform initial design and its zero mean (of standardised values). Its
-kernel is "rbf". What it leaves open, the hyperparameters, is integrated out as always.
+these three also bring its uniform initial design, its zero mean (of standardised values) and its
+RBF kernel. What it leaves open, the hyperparameters, is integrated out as always.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from lamsearch.errors import SettingsError
 from lamsearch.observations import observe
 from lamsearch.surrogate import DEFAULT_KERNEL, KERNELS, Surrogate, fit_surrogate
 
+AUTO = "auto"
+
 CHOICES = {
     "acquisition": tuple(ACQUISITIONS),
     "recommend": ("posterior", "observed"),
     "noise": ("paired", "homoscedastic"),
-    "kernel": KERNELS,
+    "kernel": (AUTO, *KERNELS),
 }
 
 
@@ -37,7 +39,7 @@ class Strategy:
         recommend: The answer: argmax of the "posterior" mean, or the best "observed" evaluation.
         noise: What is known of errors: "paired" images, or "homoscedastic", one unknown variance
             for all mean scores.
-        kernel: Of the surrogate.
+        kernel: Of the surrogate; "auto" is the paper's "rbf" for Algorithm 2, else "matern".
 
     Raises:
         SettingsError: If there is no such choice.
@@ -46,7 +48,7 @@ class Strategy:
     acquisition: str = "auto"
     recommend: str = "posterior"
     noise: str = "paired"
-    kernel: str = DEFAULT_KERNEL
+    kernel: str = AUTO
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -68,18 +70,29 @@ class Strategy:
         self, lams: Sequence[float], scores: Sequence[ArrayLike], *, bounds: tuple[float, float]
     ) -> Surrogate:
         """Return the surrogate of n ≥ 1 evaluations, given as to `observe`."""
+        observations = observe(lams, scores)
         if self.noise == "homoscedastic":
-            scores = [float(np.nanmean(np.asarray(row))) for row in scores]
+            means = [float(np.nanmean(np.asarray(row))) for row in scores]
+            # The images' common offset is part of the answer's error all the same.
+            observations = dataclasses.replace(
+                observe(lams, means), offset_variance=observations.offset_variance
+            )
         return fit_surrogate(
-            observe(lams, scores),
+            observations,
             bounds=bounds,
-            kernel=self.kernel,
+            kernel=self._kernel,
             constant_mean=not self._is_algorithm_2,
         )
 
     def manifest(self) -> dict[str, str]:
         """Return the choices by name, as JSON."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "kernel": self._kernel}
+
+    @property
+    def _kernel(self) -> str:
+        if self.kernel != AUTO:
+            return self.kernel
+        return "rbf" if self._is_algorithm_2 else DEFAULT_KERNEL
 
     @property
     def _is_algorithm_2(self) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lamsearch.allocation import Step
@@ -23,8 +25,11 @@ from lamsearch.storage import open_storage, shown
 
 _MANIFEST_KEY = "manifest"
 
-Allocate: TypeAlias = Callable[[Sequence[Evaluation], int], Step]
-"""All evaluations, and the images left in the budget → what to do next."""
+Allocate: TypeAlias = Callable[[Sequence[Evaluation], int], Step | None]
+"""All evaluations, and the images left in the budget → what to do next; None = nothing."""
+
+ENDLESS = sys.maxsize
+"""A budget of images that never ends: `Allocate` does."""
 
 
 class Study:
@@ -66,6 +71,11 @@ class Study:
             raise StudyError(
                 f"no study '{name}' in {shown(storage)}: it has {', '.join(known) or 'none'}"
             ) from None
+        if self._study.directions != [StudyDirection.MAXIMIZE]:
+            raise StudyError(
+                f"study '{name}' in {shown(storage)} does not maximise one value: expected scores "
+                "of which more is better, in a study of lamsearch"
+            )
         self._leases, self._turns = Leases(self._database), Leases(self._database, "study")
 
     @property
@@ -96,8 +106,20 @@ class Study:
             )
 
     def evaluations(self) -> list[Evaluation]:
-        """Return the finished evaluations, ordered by number."""
-        return [Evaluation.of(t) for t in self._trials(TrialState.COMPLETE)]
+        """Return the finished evaluations, ordered by number.
+
+        Raises:
+            StudyError: If it is another study than one of λ.
+        """
+        trials = self._trials(TrialState.COMPLETE)
+        for trial in trials:
+            if PARAMETER not in trial.params:
+                given = ", ".join(trial.params) or "no parameter"
+                raise StudyError(
+                    f"study '{self.name}' has {given} in trial {trial.number}, expected "
+                    f"'{PARAMETER}': it is no search of λ"
+                )
+        return [Evaluation.of(trial) for trial in trials]
 
     @property
     def busy(self) -> bool:
@@ -115,7 +137,7 @@ class Study:
                 plan on the images.
 
         Returns:
-            None once the budget is used or in other workers' hands.
+            None once the budget is used or in other workers' hands, or nothing is left to do.
         """
         with self._turns.turn(self._study._study_id):
             # Read once: a trial that another worker finishes meanwhile must not slip through.
@@ -135,6 +157,8 @@ class Study:
             # A process that died before it took what it had enqueued leaves that to the next one.
             if allocate is not None and all(t.state != TrialState.WAITING for t in trials):
                 step = allocate([Evaluation.of(trial) for trial in trials], left)
+                if step is None:
+                    return None
                 images = {IMAGE_RANGE_KEY: [step.start, step.stop]}
                 self._study.enqueue_trial({PARAMETER: step.lam}, user_attrs=images)
             new = self._study.ask()
@@ -170,10 +194,10 @@ class Study:
         self._database.set_trial_user_attr(trial_id, batch.key, batch.to_json())
 
     def finish(self, evaluation: Evaluation) -> Evaluation:
-        """Complete an evaluation with the mean of its scores.
+        """Complete an evaluation with the mean of its scores; it fails where all are missing.
 
         Raises:
-            EvaluationError: If every image is missing; the trial is then marked as failed.
+            EvaluationError: If it failed, and nothing else was scored at this λ.
         """
         trial_id = self._trial_id(evaluation)
         scores = Evaluation.of(self._database.get_trial(trial_id)).scores.values()
@@ -183,7 +207,7 @@ class Study:
         else:
             self._study.tell(evaluation.number, state=TrialState.FAIL)
         self._leases.release(trial_id)
-        if not present:
+        if not present and evaluation.lam not in {done.lam for done in self.evaluations()}:
             raise EvaluationError(
                 f"all {len(scores)} scores at lam = {evaluation.lam:g} are missing (NaN, or images "
                 "not finite, constant, or blocked by a safety checker): check the dtype and the VAE"

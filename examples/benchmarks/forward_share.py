@@ -2,9 +2,9 @@
 
     python examples/benchmarks/forward_share.py
 
-The clock runs from the first evaluation to the answer: model loading and the one encoding of the
-prompts are left out; the scheduler, the VAE, the reward, the surrogate and the database are in. The
-study goes to a temporary folder.
+The clock runs from the first evaluation to the answer: model loading is left out; the one encoding
+of the prompts, the scheduler, the VAE, the reward, the surrogate and the database are in. The study
+goes to a temporary folder.
 """
 
 from __future__ import annotations

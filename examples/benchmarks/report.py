@@ -141,30 +141,33 @@ def regret_table(runs: Runs, noise: str) -> str:
 
 
 def family_tables(runs: Runs) -> list[str]:
-    """Where the regrets come from: the first of our methods, and the best peer of each cell."""
-    ours, peers = runs.ours[0], [name for name in runs.results if name not in OURS]
-    if ours not in runs.results or not peers:
+    """Where the regrets come from: the first of our methods, and the best peer of each cell.
+
+    The best peer is that of the verdicts; its seeds may be fewer.
+    """
+    ours, late_goal = runs.ours[0], goals(runs.budget)[1]
+    if ours not in runs.results or runs.results.keys() <= OURS.keys():
         return []
     tables = []
     for noise in dict.fromkeys(noise for noise, _ in runs.cells):
         columns = []
         for cell in (cell for cell in runs.cells if cell[0] == noise):
-            best = min(peers, key=lambda name: mean_regret(runs, name, runs.budget, [cell]))
+            found = against_peers(late_goal, runs, ours, [cell])
             early, late = min(6, runs.budget), runs.budget
-            columns += [(ours, early, cell), (ours, late, cell), (best, late, cell)]
+            columns += [(ours, early, cell), (ours, late, cell)]
+            columns += [(best, late, cell) for best in [*found][:1]]
         rows = {
             family: [mean_text(family_regret(runs, *column, family)) for column in columns]
             for family in REAL_FAMILIES
         }
-        headings = [f"{name}, s={cell[1]:g}, n={n}" for name, n, cell in columns]
-        title = f"Regret × 1000 ± standard error by family, against the best peer, noise: {noise}"
+        headings = [
+            f"{name} ({mean_and_error(regrets(runs.results[name], n, [cell])).seeds} seeds), "
+            f"s={cell[1]:g}, n={n}"
+            for name, n, cell in columns
+        ]
+        title = f"Regret × 1000 ± standard error by family, and the best peer's, noise: {noise}"
         tables.append(table(title, headings, rows))
     return tables
-
-
-def mean_regret(runs: Runs, method: str, n: int, cells: Sequence[Cell]) -> float:
-    value = mean_and_error(regrets(runs.results[method], n, cells)).value
-    return math.inf if math.isnan(value) else value
 
 
 def family_regret(runs: Runs, method: str, n: int, cell: Cell, family: str) -> Mean:

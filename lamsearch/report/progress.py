@@ -69,8 +69,9 @@ class SearchProgress:
     def finished(self, evaluation: Evaluation) -> None:
         """Print the evaluation's mean score above the bar."""
         present = [score for score in evaluation.scores.values() if not math.isnan(score)]
+        mean = sum(present) / len(present) if present else math.nan
         self._console.print(
-            f"λ = {evaluation.lam:.3f}   mean score {sum(present) / len(present):.5f}   "
+            f"λ = {evaluation.lam:.3f}   mean score {mean:.5f}   "
             f"{len(present)} of {len(evaluation.scores)} images   {evaluation.seconds:.1f} s",
             markup=False,
         )

@@ -186,6 +186,14 @@ def test_where_no_room_is_left_the_widest_gap_is_taken():
     assert next_lam(surrogate(), taken=crowd) == pytest.approx(0.4, abs=2e-3)
 
 
+@pytest.mark.parametrize("acquisition", ["ei", "ucb", "kg"])
+def test_between_the_points_of_a_grid_that_was_evaluated_the_peak_is_still_found(acquisition):
+    lams = torch.linspace(0, 1, 101, dtype=torch.float64)
+    values = -((lams - 0.7) ** 2)
+    crowded = fit_surrogate(Observations.independent(lams, values, torch.full_like(values, 1e-4)))
+    assert next_lam(crowded, acquisition=acquisition) == pytest.approx(0.7, abs=0.11)
+
+
 def test_unknown_acquisition_names_the_choices():
     with pytest.raises(ValueError, match=r"'pi'.*'auto', 'ei', 'ucb', 'kg'"):
         next_lam(surrogate(), acquisition="pi")

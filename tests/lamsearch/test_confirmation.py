@@ -26,7 +26,7 @@ from lamsearch.errors import EvaluationError, PromptError, SettingsError
 from lamsearch.prompts import held_out_plan, image_plan, read_prompts
 from lamsearch.records import Batch
 from lamsearch.rewards.clip import CLIPReward
-from lamsearch.study import Study
+from lamsearch.study import ENDLESS, Study
 
 PROMPTS = [f"prompt {i}" for i in range(20)]
 STORAGE = "sqlite:///lamsearch-studies/studies.db"
@@ -75,7 +75,7 @@ def test_lam_0_and_1_are_not_evaluated_twice() -> None:
 def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, int, int]]:
     """Make what is missing; image i scores λ + i/10."""
     made, allocate = [], partial(next_missing, lams, images)
-    while (evaluation := study.next_evaluation(len(lams) * images, allocate)) is not None:
+    while (evaluation := study.next_evaluation(ENDLESS, allocate)) is not None:
         assert evaluation.image_range is not None
         ids = range(*evaluation.image_range)
         made.append((evaluation.lam, ids.start, ids.stop))
@@ -87,7 +87,7 @@ def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, 
 def test_an_evaluation_that_failed_is_tried_again() -> None:
     study = open_confirmation("s", None, 0.5)
     lams = confirmation_lams(0.5)
-    first = study.next_evaluation(6, partial(next_missing, lams, 2))
+    first = study.next_evaluation(ENDLESS, partial(next_missing, lams, 2))
     assert first is not None
     study.record(first, Batch([0, 1], [math.nan] * 2))
     with pytest.raises(EvaluationError):
@@ -100,6 +100,11 @@ def test_more_images_are_added_to_those_there_are() -> None:
     assert len(make(study, lams, 2)) == 3
     assert make(study, lams, 5) == [(0.0, 2, 5), (1.0, 2, 5), (0.5, 2, 5)]
     assert make(study, lams, 3) == []
+    later = open_confirmation("later", None, 0.5)
+    left = later.next_evaluation(ENDLESS, partial(next_missing, lams, 9))
+    assert left is not None
+    later.release(left)
+    assert make(later, lams, 3) == [(0.0, 0, 9), (1.0, 0, 3), (0.5, 0, 3)]
     result = confirmation(study, 0.5)
     assert result is not None
     assert result.images == 5

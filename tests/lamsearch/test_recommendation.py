@@ -204,6 +204,12 @@ def test_more_images_help_where_the_plan_limits_the_answer_and_more_lams_where_t
     assert share(many, spread=1.0) > 0.7
     assert share([0.0, 0.5, 1.0], spread=0.01) < 0.3
     assert recommend(fit_surrogate(observations())).plan_share is None
+    surrogate = fit_surrogate(observe(many, [-((lam - 0.4) ** 2) + slopes * lam for lam in many]))
+    # The paper's answer loses by its rule as well.
+    assert recommend(surrogate, observed=True).plan_share is None
+    below = recommend(surrogate, feasible=lambda lams: (lams < 0.3).double())
+    assert below.lam < 0.3
+    assert below.plan_share > 0.7
 
 
 def test_a_constraint_restricts_the_answer_and_its_edge_is_in_the_interval():

@@ -254,6 +254,18 @@ def test_other_parameters_are_left_to_another_sampler_with_a_warning(
     assert caplog.text.count("left to") == 18
 
 
+def test_a_constant_is_no_parameter_to_search() -> None:
+    alone, study = new_study(), new_study()
+    alone.optimize(bump, n_trials=6)
+
+    def beside_a_constant(trial: optuna.Trial) -> float:
+        trial.suggest_float("fixed", 1.0, 1.0)
+        return bump(trial)
+
+    study.optimize(beside_a_constant, n_trials=6)
+    assert xs(study) == xs(alone)
+
+
 def test_the_other_sampler_may_be_given() -> None:
     study = new_study()
     study.sampler = LamSampler(independent_sampler=optuna.samplers.TPESampler(seed=5))

@@ -15,7 +15,8 @@ from lamsearch.design import initial_lams
 from lamsearch.errors import SettingsError
 from lamsearch.strategy import CHOICES, Strategy
 
-PAPER = Strategy("ei", "observed", "homoscedastic", "rbf")
+THREE = {"acquisition": "ei", "recommend": "observed", "noise": "homoscedastic"}
+PAPER = Strategy(**THREE)
 
 
 def noisy(lam: float) -> float:
@@ -61,9 +62,7 @@ def test_algorithm_2_equals_its_formulas():
 
 
 def test_algorithm_2_from_end_to_end():
-    result = lamsearch.search(
-        noisy, budget=8, seed=3, acquisition="ei", recommend="observed", noise="homoscedastic"
-    )
+    result = lamsearch.search(noisy, budget=8, seed=3, **THREE)
     lams = [e.lam for e in result.evaluations]
     assert lams[:4] == pytest.approx(initial_lams(4, seed=3, design="uniform"), abs=1e-6)
     values = [noisy(lam) for lam in lams]
@@ -80,6 +79,16 @@ def test_homoscedastic_noise_ignores_what_images_say():
     grid = torch.linspace(0, 1, 11, dtype=torch.float64)
     assert torch.equal(from_images.mean(grid), from_means.mean(grid))
     assert from_images.observations.variances.isnan().all()
+    # What the images share at all λs is no noise of the comparison, but it is one of the level.
+    offset = Strategy().fit(list(lams), list(table), bounds=(0.0, 1.0)).observations.offset_variance
+    assert from_images.observations.offset_variance == offset > 0
+
+
+def test_algorithm_2_has_the_papers_kernel_and_others_the_default():
+    assert PAPER.manifest()["kernel"] == "rbf"
+    assert Strategy().manifest()["kernel"] == "matern"
+    assert Strategy(**THREE, kernel="matern").manifest()["kernel"] == "matern"
+    assert lamsearch.search(noisy, budget=4, **THREE).surrogate.kernel == "rbf"
 
 
 def test_the_sampler_takes_a_whole_strategy():

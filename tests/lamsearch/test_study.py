@@ -11,9 +11,11 @@ import sqlite3
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
+from lamsearch.allocation import Step
 from lamsearch.errors import EvaluationError, StudyError
 from lamsearch.leases import Leases
 from lamsearch.records import Batch
@@ -180,6 +182,35 @@ def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str
     assert following is not None
     assert following.number == 1
     assert following.lam == 1.0
+
+
+def test_missing_images_at_a_lam_that_has_others_are_no_failure_of_the_search(url: str) -> None:
+    study = opened(url)
+    steps = [Step(0.5, 0, 2), Step(0.5, 2, 3), Step(0.5, 3, 5)]
+    states = []
+    for step, scores in zip(steps, ([0.1, math.nan], [math.nan], [0.2, 0.3]), strict=True):
+        evaluation = study.next_evaluation(5, lambda evaluations, left, step=step: step)
+        assert evaluation is not None
+        study.record(evaluation, Batch(range(step.start, step.stop), scores))
+        states.append(study.finish(evaluation).state)
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert [e.scores.keys() for e in study.evaluations()] == [{0, 1}, {3, 4}]
+
+
+def test_studies_of_something_else_are_refused(url: str) -> None:
+    opened(url)
+    optuna.create_study(study_name="down", storage=url, direction="minimize")
+    optuna.create_study(study_name="two", storage=url, directions=["maximize", "maximize"])
+    for name in ("down", "two"):
+        for sampler in (None, LamSampler()):
+            with pytest.raises(
+                StudyError, match=f"study '{name}' in .* does not maximise one value"
+            ):
+                Study(name, url, sampler=sampler)
+    other = optuna.create_study(study_name="other", storage=url, direction="maximize")
+    other.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=1)
+    with pytest.raises(StudyError, match="'other' has rate in trial 0, expected 'lam'"):
+        Study("other", url).evaluations()
 
 
 def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path) -> None:
