@@ -202,16 +202,19 @@ def next_lam(
     def distance(lams: Tensor) -> Tensor:
         return (lams[:, None] - occupied).abs().min(dim=1).values
 
-    def admissible(lams: Tensor) -> Tensor:
-        return criterion(lams).where(distance(lams) >= CLEARANCE * (high - low), -torch.inf)
+    def clear(lams: Tensor) -> Tensor:
+        return distance(lams) >= CLEARANCE * (high - low)
 
+    def admissible(lams: Tensor) -> Tensor:
+        return criterion(lams).where(clear(lams), -torch.inf)
+
+    # A grid that was evaluated itself has only the gaps left.
+    line = torch.linspace(low, high, GRID_SIZE, dtype=torch.float64)
+    size = GRID_SIZE if clear(line).any() else _FINE_SIZE
     # A finer suggestion than a thousandth of the bounds would be lost in the noise.
-    for size in (GRID_SIZE, _FINE_SIZE):  # a grid that was evaluated has only gaps left
-        lam, value = maximize_on_line(admissible, surrogate.bounds, size=size, zooms=1)
-        if value > -torch.inf:
-            return lam
+    lam, value = maximize_on_line(admissible, surrogate.bounds, size=size, zooms=1)
     # With hundreds of λs no room may be left; then the widest gap is the best there is.
-    return maximize_on_line(distance, surrogate.bounds, size=_FINE_SIZE)[0]
+    return lam if value > -torch.inf else maximize_on_line(distance, surrogate.bounds, size=size)[0]
 
 
 class _Situation(NamedTuple):

@@ -11,10 +11,10 @@ been scored at every λ; s², ℓ and e by restricted maximum likelihood on a fi
 are many images their own covariance is better than any such formula, which then only fills the
 gaps: S is a posterior mean with the formula as its prior (one step of expectation maximisation).
 
-All images have the same P, and few scores are missing, so that no image needs an n × n inverse of
-its own. With the rows and columns "?" of an image's s missing scores and M = P_??, its precision is
-P − P_·? M⁻¹ P_?·; and what P ŷ leaves is the same if ŷ has the missing scores filled in with their
-expectation given the others, −M⁻¹ (P y)_? for y that is 0 there. Their covariance is s² M⁻¹.
+P is the same for all images, so none needs an n × n inverse of its own. With "?" for the rows of
+an image's missing scores and M = P_??, its precision is P − P_·? M⁻¹ P_?·, and this times its
+scores is P ŷ: in ŷ the missing scores are filled in with their expectation given the others,
+−M⁻¹ (P y)_? for y that is 0 there. The covariance of what is filled in is s² M⁻¹.
 
 | symbol | code | meaning | shape |
 |---|---|---|---|
@@ -29,6 +29,7 @@ expectation given the others, −M⁻¹ (P y)_? for y that is 0 there. Their cov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,6 +48,9 @@ _RIDGE = 1e-9
 
 _ROUNDINGS = 4
 """How many units in the last place of the largest score rounding may move a deviation."""
+
+_TIE = 1e-6
+"""Log likelihoods that differ by less are as good."""
 
 _CELLS = 2**17
 """Scores that are filled in at once; more take more memory, fewer more steps."""
@@ -162,15 +166,13 @@ def compare(lams: Tensor, table: Tensor) -> Comparison | None:
     start, table = _rough_means(table)
     lengthscales, shares = _nodes((lams.max() - lams.min()).item() or 1.0)
     correlation = _correlation(lams, lengthscales, shares)
-    likelihood, variances, corrections = _likelihood(
-        _sums(correlation, table, alike), freedom, floor
-    )
-    best = int(likelihood.argmax())
-    variance = variances[best].item()
-    start, table = start + corrections[best], table - corrections[best, :, None]
-    scatter = _scatter(
-        variance, correlation[best], _sums(correlation[best, None], table, alike), table.shape[1]
-    )
+    likelihood, corrections = _likelihood(_sums(correlation, table, alike), freedom, floor)
+    # Two evaluations say nothing of (ℓ, e): rounding must not choose among nodes that are as good.
+    best = int((likelihood > likelihood.max() - _TIE).nonzero()[-1])
+    start, table = start + corrections[best], _without_effects(table - corrections[best, :, None])
+    sums = _sums(correlation[best, None], table, alike)
+    variance = sums.squares.item() / freedom + floor
+    scatter = _scatter(variance, correlation[best], sums, table.shape[1])
     size = scatter.diagonal().mean()
     sums = _sums(_regular(scatter / size)[None], table, alike)
     inverse = _pseudo_inverse(sums.precision)[0][0]
@@ -218,9 +220,14 @@ def _alike(table: Tensor) -> list[Alike]:
 
 def _rounding(table: Tensor) -> float:
     """The variance that rounding alone may give to scores of this size; never quite zero."""
-    information = torch.finfo(table.dtype)
-    error = _ROUNDINGS * information.eps * table.nan_to_num(0.0).abs().max().item()
-    return error**2 + information.tiny**0.5
+    number = torch.finfo(table.dtype)
+    error: float = _ROUNDINGS * number.eps * float(table.nan_to_num(0.0).abs().max())
+    return error**2 + math.sqrt(number.tiny)
+
+
+def _without_effects(table: Tensor) -> Tensor:
+    """The scores without their images' means, which no comparison sees but rounding would."""
+    return table - table.nanmean(dim=0)
 
 
 def _rough_means(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -228,34 +235,31 @@ def _rough_means(table: Tensor) -> tuple[Tensor, Tensor]:
 
     Both are taken out exactly by what follows; without them it would subtract large numbers.
     """
-    without_effect = table - table.nanmean(dim=0)
-    start = without_effect.nanmean(dim=1)
-    return start, without_effect - start[:, None]
+    start = _without_effects(table).nanmean(dim=1)
+    return start, _without_effects(table - start[:, None])
 
 
-def _likelihood(sums: Sums, freedom: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Restricted log likelihoods (N,) of the nodes, their best s² (N,) and corrections (N, n)."""
+def _likelihood(sums: Sums, freedom: int, floor: float) -> tuple[Tensor, Tensor]:
+    """Restricted log likelihoods (N,) of the nodes, at their best s², and corrections (N, n)."""
     inverse, log_determinant = _pseudo_inverse(sums.precision)
     corrections = (inverse @ sums.weighted[..., None]).squeeze(-1)
     residual = (sums.squares - (sums.weighted * corrections).sum(dim=-1)).clamp_min(0)
-    # Scores that agree to rounding have no noise to speak of, and then all nodes are as good.
     variances = residual / freedom + floor
-    penalty = freedom * variances.log() + sums.penalty + log_determinant
-    return -penalty / 2, variances, corrections
+    return -(freedom * variances.log() + sums.penalty + log_determinant) / 2, corrections
 
 
 def _sums(correlation: Tensor, table: Tensor, alike: Sequence[Alike]) -> Sums:
     within, log_determinant = _within(correlation)
-    outer, unseen = torch.zeros_like(within), torch.zeros_like(within)
+    outer, unseen = torch.zeros(2, *within.shape, dtype=within.dtype)
+    blocks = unseen.view(len(within), -1)
     total, penalty = torch.zeros_like(within[..., 0]), table.shape[1] * log_determinant
-    nodes = torch.arange(len(within))[:, None, None, None]
     for missing, images in alike:
         filled = table[:, images].nan_to_num(0.0)[None]
         if missing.shape[1]:
             filled, covariance, log_determinant = _filled(within, filled[0], missing)
-            at = nodes, missing[:, :, None], missing[:, None, :]
-            unseen.index_put_(at, images.shape[1] * covariance, accumulate=True)
-            penalty += images.shape[1] * log_determinant
+            places, count = _flat(missing, len(table)), images.shape[1]
+            blocks.index_add_(1, places, covariance.flatten(start_dim=1), alpha=count)
+            penalty += count * log_determinant
         outer += filled.flatten(start_dim=2) @ filled.flatten(start_dim=2).mT
         total += filled.sum(dim=(-2, -1))
     return Sums(
@@ -271,11 +275,15 @@ def _sums(correlation: Tensor, table: Tensor, alike: Sequence[Alike]) -> Sums:
 def _filled(within: Tensor, scores: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ŷ (N, n, p, q), M⁻¹ (N, p, s, s) and Σ log|M| (N,) for scores (n, p, q) with 0 if missing."""
     places = missing, torch.arange(len(missing))[:, None]
-    root = torch.linalg.cholesky(within[:, missing[:, :, None], missing[:, None, :]])
+    shape = len(within), *missing.shape, missing.shape[1]
+    block = (
+        within.flatten(start_dim=1).index_select(1, _flat(missing, within.shape[-1])).view(shape)
+    )
+    root = torch.linalg.cholesky(block)
     covariance = torch.cholesky_inverse(root)
-    weighted = (within @ scores.flatten(start_dim=1)).unflatten(-1, scores.shape[1:])
+    weighted = (within @ scores.flatten(start_dim=1)).view(-1, *scores.shape)
     filled = scores.repeat(len(within), 1, 1, 1)
-    filled[:, *places] = -covariance @ weighted[:, *places]
+    filled[:, *places] = -(covariance @ weighted[:, *places])
     log_determinant = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(dim=(-2, -1))
     return filled, covariance, log_determinant
 
@@ -297,6 +305,11 @@ def _pseudo_inverse(precision: Tensor) -> tuple[Tensor, Tensor]:
     root = torch.linalg.cholesky(precision + size[:, None, None] / n)
     determinant = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - size.log()
     return torch.cholesky_inverse(root) - 1 / (n * size[:, None, None]), determinant
+
+
+def _flat(missing: Tensor, n: int) -> Tensor:
+    """Where the blocks (p, s, s) lie in a flattened (n, n): far faster than indices of each."""
+    return (n * missing[:, :, None] + missing[:, None, :]).flatten()
 
 
 def _scatter(variance: float, correlation: Tensor, sums: Sums, images: int) -> Tensor:

@@ -71,6 +71,31 @@ class Prior:
         rho = CORRELATIONS[self.kernel](distance / self.nodes.lengthscale[:, None, None])
         return self.nodes.outputscale[:, None, None] * rho
 
+    def homoscedastic_evidence(self, lams: Tensor, targets: Tensor, noise: Tensor) -> Tensor:
+        """Return `GaussianProcess.log_evidence` (U,), faster, where all errors are equally large.
+
+        K + D = σ_f² ρ + σ_n² I has the eigenvectors of ρ: one decomposition for each ℓ.
+
+        Args:
+            lams: (n,) training λs.
+            targets: (n,) their values.
+            noise: (U,) σ_n², positive: rounding may leave ρ with eigenvalues a little below 0.
+        """
+        lengthscales, which = torch.unique(self.nodes.lengthscale, return_inverse=True)
+        unit = Hyperparameters(lengthscales, *torch.ones(2, len(lengthscales), dtype=lams.dtype))
+        correlation = dataclasses.replace(self, nodes=unit).covariance(lams, lams)
+        values, vectors = torch.linalg.eigh(correlation)
+        spectrum = self.nodes.outputscale[:, None] * values[which] + noise[:, None]
+        ones, rotated = vectors.sum(dim=-2)[which], (targets @ vectors)[which]
+        evidence: Tensor = -spectrum.log().sum(dim=-1) / 2
+        if self.constant_mean:
+            information = (ones.square() / spectrum).sum(dim=-1)
+            level = (ones * rotated / spectrum).sum(dim=-1) / information
+            rotated = rotated - level[:, None] * ones
+            evidence = evidence - information.log() / 2
+        evidence -= (rotated.square() / spectrum).sum(dim=-1) / 2
+        return evidence
+
     def take(self, index: Tensor) -> Prior:
         """Return the prior with the hyperparameters at `index` (S,), which may repeat."""
         nodes = Hyperparameters(*(values[index] for values in self.nodes))

@@ -230,6 +230,7 @@ class Surrogate(Model):
     def _mixed(self, means: Tensor, others: Tensor, covariances: Tensor) -> Tensor:
         """Covariance (g, h) of the mixture, from means (U, g), (U, h) and covariances (U, g, h)."""
         between = (means - self.weights @ means) * self.weights[:, None]
+        others = others - self.weights @ others  # a large level would leave its rounding
         mixed: Tensor = torch.einsum("u,ugh->gh", self.weights, covariances) + between.T @ others
         return mixed
 
@@ -260,7 +261,11 @@ def fit_surrogate(
     data = _standardized(observations, nodes, *_standardization(observations))
     with torch.no_grad():
         prior = Prior(nodes, kernel, bounds[1] - bounds[0], constant_mean)
-        evidence = prior.condition(observations.lams, *data).log_evidence()
+        if observations.working.isnan().all():
+            values, noise, _ = data
+            evidence = prior.homoscedastic_evidence(observations.lams, values[0], noise[:, 0])
+        else:
+            evidence = prior.condition(observations.lams, *data).log_evidence()
     members = equal_weight_members(nodes, evidence + log_prior(nodes))
     return Surrogate(
         observations, members, bounds=bounds, kernel=kernel, constant_mean=constant_mean

@@ -266,7 +266,7 @@ def test_the_report_is_stored_with_its_sources(capsys: pytest.CaptureFixture[str
     old = json.loads(Path("runs/golden.own.jsonl").read_text().splitlines()[-1])
     with Path("runs/golden.own.jsonl").open("a") as file:
         file.write(json.dumps(old | {"family": "prior"}) + "\n")
-    speed = json.dumps({"seconds": {"ours-auto-matern": {"12": 0.02, "100": 0.2}}})
+    speed = json.dumps({"seconds": {"ours-auto-matern": {"images": {"12": 0.02, "100": 0.2}}}})
     Path("runs/speed.json").write_text(speed)
     capsys.readouterr()
     search.main(["--report", "--full", "--summary", "summary.json", *TINY])
@@ -284,6 +284,8 @@ def test_the_report_is_stored_with_its_sources(capsys: pytest.CaptureFixture[str
     assert by_method["golden"]["seeds"] == 1
     assert by_method["golden"]["error"] == [None] * 3
     assert {row["ours"] for row in stored["goals"]} == set(methods[:2])
+    speed_row = {"method": "ours-auto-matern", "data": "images", "12": 0.02, "100": 0.2}
+    assert stored["seconds"] == [speed_row]
     assert {row["runs"] for row in stored["stops"] if row["family"] == "at_1"} == {1}
 
 
@@ -293,5 +295,9 @@ def test_speed_is_measured_and_stored(
     monkeypatch.setattr(search, "SPEED_AT", (5,))
     monkeypatch.setattr(search, "OURS", {"ours-auto-matern": search.OURS["ours-auto-matern"]})
     search.main(["--speed", "--output", "runs"])
-    assert "| ours-auto-matern | 0." in capsys.readouterr().out
-    assert search.load_speed(Path("runs"))["ours-auto-matern"]["5"] > 0
+    table = capsys.readouterr().out
+    seconds = search.load_speed(Path("runs"))["ours-auto-matern"]
+    assert list(seconds) == ["images", "missing", "numbers"]
+    for kind, row in seconds.items():
+        assert f"| ours-auto-matern, {kind} | 0." in table
+        assert row["5"] > 0

@@ -29,6 +29,9 @@ CONFIDENCE = 0.9
 Plan: TypeAlias = Callable[[int, int], Sequence[int]]
 """Number of the evaluation, from 0, and of the plan's images → the images to score."""
 
+SPEED_KINDS = ("images", "missing", "numbers")
+"""What is timed: all scores of the plan's images, 5 % missing at random, and their means alone."""
+
 
 class Ours(NamedTuple):
     acquisition: str
@@ -120,11 +123,14 @@ def stop(surrogate: Surrogate, problem: Problem, lam: float) -> Record:
     return {"n": len(surrogate.lams), "right": bool(right)}
 
 
-def seconds_per_suggestion(ours: Ours, n: int) -> float:
-    """Processor seconds from the scores of n evaluations to the next λ, on one thread."""
+def seconds_per_suggestion(ours: Ours, n: int, kind: str) -> float:
+    """Processor seconds from n evaluations of a kind of data to the next λ, on one thread."""
     problem = Problem("gp", "images", 0.1, 0)
     lams = np.linspace(0, 1, n).tolist()
-    scores = by_position([score(ours, problem, lam, j) for j, lam in enumerate(lams)])
+    table = np.array(by_position([score(ours, problem, lam, j) for j, lam in enumerate(lams)]))
+    if kind == "missing":
+        table[np.random.default_rng(0).random(table.shape) < 0.05] = np.nan
+    scores = list(np.nanmean(table, axis=1) if kind == "numbers" else table)
     suggest(ours, lams, scores)
     start, times = process_time(), 5
     for _ in range(times):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from calibration import REAL_FAMILIES, Stops, coverage, last_covered, missed, prior_of, stops
 from ours import OURS
@@ -11,6 +12,9 @@ from records import Cell, Runs
 from regret import Comparison, Difference, Mean, against_peers, goals, mean_and_error, regrets
 
 SHOWN_AT = (6, 8, 12)
+
+Speed: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Method → kind of data → number of evaluations → seconds for one suggestion."""
 
 
 def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -40,7 +44,7 @@ def seeds_of(means: Sequence[Mean]) -> int:
     return max((mean.seeds for mean in means), default=0)
 
 
-def compact(runs: Runs, speed: Mapping[str, Mapping[str, float]]) -> list[str]:
+def compact(runs: Runs, speed: Speed) -> list[str]:
     """The report: blocks of Markdown."""
     shown = {method: speed[method] for method in runs.ours if method in speed}
     sections = {
@@ -258,11 +262,14 @@ def share_text(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} % of {whole}" if whole else "–"
 
 
-def speed_table(speed: Mapping[str, Mapping[str, float]]) -> str:
-    if not speed:
+def speed_table(speed: Speed) -> str:
+    measured = {
+        f"{method}, {kind}": row for method, kinds in speed.items() for kind, row in kinds.items()
+    }
+    if not measured:
         return "Not measured yet: run with --speed."
-    counts = list(next(iter(speed.values())))
-    rows = {method: [f"{row[n]:.3f}" for n in counts] for method, row in speed.items()}
+    counts = list(next(iter(measured.values())))
+    rows = {name: [f"{row[n]:.3f}" for n in counts] for name, row in measured.items()}
     title = "Seconds for one suggestion after n evaluations, on one core"
     return table(title, [f"n={n}" for n in counts], rows)
 

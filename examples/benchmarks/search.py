@@ -33,9 +33,9 @@ import optuna
 import torch
 from curves import CALIBRATION_FAMILIES, FAMILIES
 from details import details
-from ours import OURS, seconds_per_suggestion
+from ours import OURS, SPEED_KINDS, seconds_per_suggestion
 from records import Record, Records, Runs, header, headers, load, open_for, path_of, sources
-from report import compact, sources_text, speed_table
+from report import Speed, compact, sources_text, speed_table
 from summary import summary
 from tasks import METHODS, RULES, Task, run
 
@@ -154,14 +154,17 @@ def written_by(options: argparse.Namespace) -> dict[str, list[str]]:
     return sources([line for path in paths for line in headers(path)])
 
 
-def load_speed(folder: Path) -> dict[str, dict[str, float]]:
+def load_speed(folder: Path) -> Speed:
     path = folder / "speed.json"
     return json.loads(path.read_text())["seconds"] if path.is_file() else {}
 
 
 def measure_speed(folder: Path, command: str) -> None:
     seconds = {
-        method: {str(n): round(seconds_per_suggestion(ours, n), 4) for n in SPEED_AT}
+        method: {
+            kind: {str(n): round(seconds_per_suggestion(ours, n, kind), 4) for n in SPEED_AT}
+            for kind in SPEED_KINDS
+        }
         for method, ours in OURS.items()
     }
     stored = json.dumps({**header(command), "seconds": seconds}, indent=1)

@@ -11,21 +11,23 @@ from calibration import REAL_FAMILIES, coverage, last_covered, missed, prior_of,
 from ours import OURS
 from records import INITIAL, Cell, Runs
 from regret import against_peers, goals, mean_and_error, regrets
-from report import pools
+from report import Speed, pools
 
 Row: TypeAlias = dict[str, Any]
 
 
-def summary(
-    runs: Runs, speed: Mapping[str, Mapping[str, float]], sources: Mapping[str, Sequence[str]]
-) -> str:
+def summary(runs: Runs, speed: Speed, sources: Mapping[str, Sequence[str]]) -> str:
     """JSON: regrets × 1000 and coverage in %, each with its standard error; goals; stops."""
     lists = {
         "regret": [row for method in runs.results for row in regret_rows(runs, method)],
         "goals": [row for ours in runs.ours for row in goal_rows(runs, ours)],
         "coverage": [row for method in _ours(runs) for row in coverage_rows(runs, method)],
         "stops": [row for method in _ours(runs) for row in stop_rows(runs, method)],
-        "seconds": [{"method": method, **row} for method, row in speed.items()],
+        "seconds": [
+            {"method": method, "data": kind, **row}
+            for method, kinds in speed.items()
+            for kind, row in kinds.items()
+        ],
         "commands": list(sources.get("command", [])),
     }
     versions = {name: list(found) for name, found in sources.items() if name != "command"}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lamsearch import deviations
 from lamsearch.observations import Observations, observe
 from lamsearch.recommendation import recommend
 from lamsearch.surrogate import fit_surrogate
@@ -231,6 +232,79 @@ def test_scores_that_agree_exactly_have_no_noise():
     observations = observe([0, 0.5, 1], list(table))
     np.testing.assert_allclose(observations.values.diff(), [1, -0.5], atol=1e-12)
     np.testing.assert_allclose(observations.covariance, np.zeros((3, 3)), atol=1e-20)
+
+
+@given(
+    images=st.integers(2, 64),
+    level=st.floats(0, 1e6),
+    effect=st.sampled_from([0.0, 1e-9, 1.0]),
+    curve=st.sampled_from([0.0, 1e-3, 1.0]),
+    missing=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_images_that_differ_only_by_a_constant_leave_no_error(
+    images, level, effect, curve, missing, seed
+):
+    rng = np.random.default_rng(seed)
+    at = np.linspace(0, 1, 7)
+    truth = -curve * (at - 0.6) ** 2
+    table = truth[:, None] + level + effect * rng.normal(size=images)
+    exact = 1e-14 * np.abs(table).max() + 1e-30
+    table[:, 1:][rng.random((7, images - 1)) < missing] = np.nan
+    observations = observe(list(at), list(table))
+    np.testing.assert_allclose(centred(observations), truth - truth.mean(), atol=exact)
+    assert (observations.variances >= 0).all()
+    assert (observations.variances <= exact**2).all()
+    answer = recommend(fit_surrogate(observations))
+    # The surrogate's own noise floor is a thousandth of the spread that it sees.
+    little = 0.02 * math.hypot(curve, observations.offset_variance**0.5) + exact
+    assert answer.gain_over_reference.value == pytest.approx(0.36 * curve, abs=little)
+    assert answer.gain_over_reference.stderr < little
+    assert answer.gain_over_aligned.stderr < little
+
+
+def sums_of_single_images(correlation, table, variance):
+    """What `deviations` computes for all images at once, image by image and in full."""
+    n = len(table)
+    precision, weighted, squares, penalty = np.zeros((n, n)), np.zeros(n), 0.0, 0.0
+    outer = deviations.PRIOR_IMAGES * variance * correlation
+    for scores in table.T:
+        rows = np.flatnonzero(~np.isnan(scores))
+        own = correlation[np.ix_(rows, rows)]
+        inverse, y = np.linalg.inv(own), scores[rows]
+        within = inverse - np.outer(inverse.sum(0), inverse.sum(0)) / inverse.sum()
+        gain = correlation[:, rows] @ within
+        precision[np.ix_(rows, rows)] += within
+        weighted[rows] += within @ y
+        squares += y @ within @ y
+        penalty += np.linalg.slogdet(own)[1] + np.log(inverse.sum())
+        outer += np.outer(gain @ y, gain @ y) + variance * (correlation - gain @ correlation[rows])
+    centre = np.eye(n) - 1 / n
+    scatter = centre @ outer @ centre / (deviations.PRIOR_IMAGES - 1 + table.shape[1])
+    return [precision, weighted, squares, penalty], scatter
+
+
+@pytest.mark.parametrize("cells", [1, 2**17])
+@pytest.mark.parametrize(("n", "missing"), [(9, 0.0), (9, 0.1), (9, 0.6), (30, 0.05)])
+def test_images_together_give_what_each_gives_alone(monkeypatch, n, missing, cells):
+    monkeypatch.setattr(deviations, "_CELLS", cells)
+    rng = np.random.default_rng(n)
+    table = images_of_curves(1, np.linspace(0, 1, n), 40, rng)[0]
+    table[2:][rng.random((n - 2, 40)) < missing] = np.nan
+    scores, variance = torch.from_numpy(table), 0.7
+    correlation = deviations._correlation(
+        torch.linspace(0, 1, n, dtype=torch.float64), *deviations._nodes(1.0)
+    )
+    alike = deviations._alike(scores)
+    sums = deviations._sums(correlation, scores, alike)
+    for node, own in enumerate(correlation):
+        expected, scatter = sums_of_single_images(own.numpy(), table, variance)
+        for part, of_node in zip(expected, sums, strict=False):
+            atol = 1e-9 * np.abs(part).max()
+            np.testing.assert_allclose(of_node[node], part, rtol=1e-9, atol=atol)
+        found = deviations._scatter(variance, own, deviations._sums(own[None], scores, alike), 40)
+        np.testing.assert_allclose(found, scatter, rtol=1e-9, atol=1e-9 * scatter.max())
 
 
 @pytest.mark.parametrize(
