@@ -11,18 +11,11 @@ been scored at every λ; s², ℓ and e by restricted maximum likelihood on a fi
 are many images their own covariance is better than any such formula, which then only fills the
 gaps: S is a posterior mean with the formula as its prior (one step of expectation maximisation).
 
-P is the same for all images, so none needs an n × n inverse of its own. With "?" for the rows of
-an image's missing scores and M = P_??, its precision is P − P_·? M⁻¹ P_?·, and this times its
-scores is P ŷ: in ŷ the missing scores are filled in with their expectation given the others,
-−M⁻¹ (P y)_? for y that is 0 there. The covariance of what is filled in is s² M⁻¹.
-
 | symbol | code | meaning | shape |
 |---|---|---|---|
 | y_ij | `table` | scores; NaN = missing | (n, m) |
 | r | `correlation` | of the deviations at the evaluated λs | (N, n, n) |
 | P | `within` | R⁻¹ − R⁻¹11ᵀR⁻¹/1ᵀR⁻¹1: the precision that is left without a_i | (N, n, n) |
-| M | `block` | P at one image's missing scores | (N, p, s, s) |
-| ŷ | `filled` | scores, the missing ones filled in | (N, n, p·q) |
 | Q | `precision` | of J at the evaluated λs, from all images; Q 1 = 0 | (N, n, n) |
 | S | `scatter` | covariance of one image's deviations less their mean; S 1 = 0 | (n, n) |
 """
@@ -36,6 +29,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from lamsearch.missing import Sums, sort_alike, sum_images, within_images
 
 SMOOTHNESS = torch.tensor([0.1, 0.17, 0.3, 0.55, 1.0, 2.0], dtype=torch.float64)
 """Grid of ℓ, in units of the evaluated λs' span."""
@@ -52,43 +47,8 @@ _ROUNDINGS = 4
 _TIE = 1e-6
 """Log likelihoods that differ by less are as good."""
 
-_CELLS = 2**17
-"""Scores that are filled in at once; more take more memory, fewer more steps."""
-
 PRIOR_IMAGES = 10
 """The formula weighs as much as the covariance of so many images."""
-
-
-class Alike(NamedTuple):
-    """p sets of q images; those of one set lack scores at the same s evaluations.
-
-    Attributes:
-        missing: (p, s) which evaluations.
-        images: (p, q) the table's columns.
-    """
-
-    missing: Tensor
-    images: Tensor
-
-
-class Sums(NamedTuple):
-    """Over all images, for each of N correlations.
-
-    Attributes:
-        precision: (N, n, n) Q.
-        weighted: (N, n) Σ P ŷ.
-        squares: (N,) Σ ŷᵀP ŷ.
-        penalty: (N,) Σ (log|R| + log 1ᵀR⁻¹1), of each image's own evaluations.
-        outer: (N, n, n) Σ ŷ ŷᵀ.
-        unseen: (N, n, n) Σ M⁻¹: covariance of what is filled in, in units of s².
-    """
-
-    precision: Tensor
-    weighted: Tensor
-    squares: Tensor
-    penalty: Tensor
-    outer: Tensor
-    unseen: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +83,7 @@ class Deviations:
         correlation += self.share * torch.eye(len(self.lams), dtype=lams.dtype)
         cross = self._smooth(self.lams, lams)
         centred = cross - correlation.mean(dim=1, keepdim=True)
-        coefficients = _within(correlation[None])[0][0] @ centred
+        coefficients = within_images(correlation[None])[0][0] @ centred
         remaining = 1 - 2 * cross.mean(dim=0) + correlation.mean()
         explained = (centred * coefficients).sum(dim=0)
         return coefficients, self.variance * (remaining - explained).clamp_min(0)
@@ -162,19 +122,19 @@ def compare(lams: Tensor, table: Tensor) -> Comparison | None:
     freedom = int((counts - 1).sum()) - (n - 1)
     if freedom < 1:
         return None
-    alike, floor = _alike(table), _rounding(table)
+    alike, floor = sort_alike(table), _rounding(table)
     start, table = _rough_means(table)
     lengthscales, shares = _nodes((lams.max() - lams.min()).item() or 1.0)
     correlation = _correlation(lams, lengthscales, shares)
-    likelihood, corrections = _likelihood(_sums(correlation, table, alike), freedom, floor)
+    likelihood, corrections = _likelihood(sum_images(correlation, table, alike), freedom, floor)
     # Two evaluations say nothing of (ℓ, e): rounding must not choose among nodes that are as good.
     best = int((likelihood > likelihood.max() - _TIE).nonzero()[-1])
     start, table = start + corrections[best], _without_effects(table - corrections[best, :, None])
-    sums = _sums(correlation[best, None], table, alike)
+    sums = sum_images(correlation[best, None], table, alike)
     variance = sums.squares.item() / freedom + floor
     scatter = _scatter(variance, correlation[best], sums, table.shape[1])
     size = scatter.diagonal().mean()
-    sums = _sums(_regular(scatter / size)[None], table, alike)
+    sums = sum_images(_regular(scatter / size)[None], table, alike)
     inverse = _pseudo_inverse(sums.precision)[0][0]
     estimate = start + inverse @ sums.weighted[0]
     return Comparison(
@@ -196,26 +156,6 @@ def _correlation(lams: Tensor, lengthscales: Tensor, shares: Tensor) -> Tensor:
     squares = (lams[:, None] - lams).square() / lengthscales[:, None, None].square()
     smooth = torch.exp(-squares / 2) * (1 - shares)[:, None, None]
     return smooth + shares[:, None, None] * torch.eye(len(lams), dtype=lams.dtype)
-
-
-def _alike(table: Tensor) -> list[Alike]:
-    """Sort the images by the number of missing scores, so that few steps fill in all of them."""
-    n = len(table)
-    absent, which, counts = torch.unique(
-        table.isnan().T, dim=0, return_inverse=True, return_counts=True
-    )
-    columns = which.argsort(stable=True).split(counts.tolist())
-    kinds: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-    for rows, images in zip(absent, columns, strict=True):
-        missing = rows.nonzero().squeeze(1)
-        for part in images.split(max(1, _CELLS // n)):
-            kinds.setdefault((len(missing), len(part)), []).append((missing, part))
-    return [
-        Alike(*(torch.stack(column) for column in zip(*sets[k : k + step], strict=True)))
-        for (absences, images), sets in kinds.items()
-        for step in [max(1, _CELLS // (n * images + absences**2))]
-        for k in range(0, len(sets), step)
-    ]
 
 
 def _rounding(table: Tensor) -> float:
@@ -248,56 +188,6 @@ def _likelihood(sums: Sums, freedom: int, floor: float) -> tuple[Tensor, Tensor]
     return -(freedom * variances.log() + sums.penalty + log_determinant) / 2, corrections
 
 
-def _sums(correlation: Tensor, table: Tensor, alike: Sequence[Alike]) -> Sums:
-    within, log_determinant = _within(correlation)
-    outer, unseen = torch.zeros(2, *within.shape, dtype=within.dtype)
-    blocks = unseen.view(len(within), -1)
-    total, penalty = torch.zeros_like(within[..., 0]), table.shape[1] * log_determinant
-    for missing, images in alike:
-        filled = table[:, images].nan_to_num(0.0)[None]
-        if missing.shape[1]:
-            filled, covariance, log_determinant = _filled(within, filled[0], missing)
-            places, count = _flat(missing, len(table)), images.shape[1]
-            blocks.index_add_(1, places, covariance.flatten(start_dim=1), alpha=count)
-            penalty += count * log_determinant
-        outer += filled.flatten(start_dim=2) @ filled.flatten(start_dim=2).mT
-        total += filled.sum(dim=(-2, -1))
-    return Sums(
-        precision=table.shape[1] * within - within @ unseen @ within,
-        weighted=(within @ total[..., None]).squeeze(-1),
-        squares=(within * outer).sum(dim=(-2, -1)),
-        penalty=penalty,
-        outer=outer,
-        unseen=unseen,
-    )
-
-
-def _filled(within: Tensor, scores: Tensor, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """ŷ (N, n, p, q), M⁻¹ (N, p, s, s) and Σ log|M| (N,) for scores (n, p, q) with 0 if missing."""
-    places = missing, torch.arange(len(missing))[:, None]
-    shape = len(within), *missing.shape, missing.shape[1]
-    block = (
-        within.flatten(start_dim=1).index_select(1, _flat(missing, within.shape[-1])).view(shape)
-    )
-    root = torch.linalg.cholesky(block)
-    covariance = torch.cholesky_inverse(root)
-    weighted = (within @ scores.flatten(start_dim=1)).view(-1, *scores.shape)
-    filled = scores.repeat(len(within), 1, 1, 1)
-    filled[:, *places] = -(covariance @ weighted[:, *places])
-    log_determinant = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(dim=(-2, -1))
-    return filled, covariance, log_determinant
-
-
-def _within(correlation: Tensor) -> tuple[Tensor, Tensor]:
-    """P (N, k, k) and log|R| + log 1ᵀR⁻¹1 (N,) for correlations (N, k, k)."""
-    root = torch.linalg.cholesky(correlation)
-    inverse = torch.cholesky_inverse(root)
-    sums = inverse.sum(dim=-1)
-    total = sums.sum(dim=-1)
-    log_determinant = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) + total.log()
-    return inverse - sums[:, :, None] * sums[:, None, :] / total[:, None, None], log_determinant
-
-
 def _pseudo_inverse(precision: Tensor) -> tuple[Tensor, Tensor]:
     """Q⁺ (N, n, n) and log|Q| (N,) without the direction 1, in which Q is zero."""
     n = precision.shape[-1]
@@ -305,11 +195,6 @@ def _pseudo_inverse(precision: Tensor) -> tuple[Tensor, Tensor]:
     root = torch.linalg.cholesky(precision + size[:, None, None] / n)
     determinant = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - size.log()
     return torch.cholesky_inverse(root) - 1 / (n * size[:, None, None]), determinant
-
-
-def _flat(missing: Tensor, n: int) -> Tensor:
-    """Where the blocks (p, s, s) lie in a flattened (n, n): far faster than indices of each."""
-    return (n * missing[:, :, None] + missing[:, None, :]).flatten()
 
 
 def _scatter(variance: float, correlation: Tensor, sums: Sums, images: int) -> Tensor:
@@ -343,7 +228,7 @@ def comparison_covariance(scatter: Tensor, counts: Sequence[int]) -> Tensor:
     for stop in sorted(set(counts)):
         rows = (seen >= stop).nonzero().squeeze(1)
         if len(rows) > 1:
-            within = _within(correlation[None, rows[:, None], rows])[0][0]
+            within = within_images(correlation[None, rows[:, None], rows])[0][0]
             precision[rows[:, None], rows] += (stop - start) * within
         start = stop
     covariance: Tensor = size * _pseudo_inverse(precision[None])[0][0]

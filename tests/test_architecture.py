@@ -48,7 +48,8 @@ ALLOWED = {
         "settings",
     },
     "lamsearch.rewards.panel": {"objective", "rewards.base", "rewards.registry", "settings"},
-    "lamsearch.deviations": set(),
+    "lamsearch.missing": set(),
+    "lamsearch.deviations": {"missing"},
     "lamsearch.observations": {"deviations"},
     "lamsearch.hyperparameters": set(),
     "lamsearch.gaussian_process": {"hyperparameters"},
@@ -167,6 +168,7 @@ ONLY_BRIDGE = "lamsearch.evaluation"
 NO_OPTUNA_NO_DIFFUSERS = (
     "objective",
     "constraint",
+    "missing",
     "deviations",
     "observations",
     "hyperparameters",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lamsearch import deviations
+from lamsearch.missing import sort_alike, sum_images
 from lamsearch.observations import Observations, observe
 from lamsearch.recommendation import recommend
 from lamsearch.surrogate import fit_surrogate
@@ -288,7 +289,7 @@ def sums_of_single_images(correlation, table, variance):
 @pytest.mark.parametrize("cells", [1, 2**17])
 @pytest.mark.parametrize(("n", "missing"), [(9, 0.0), (9, 0.1), (9, 0.6), (30, 0.05)])
 def test_images_together_give_what_each_gives_alone(monkeypatch, n, missing, cells):
-    monkeypatch.setattr(deviations, "_CELLS", cells)
+    monkeypatch.setattr("lamsearch.missing._CELLS", cells)
     rng = np.random.default_rng(n)
     table = images_of_curves(1, np.linspace(0, 1, n), 40, rng)[0]
     table[2:][rng.random((n - 2, 40)) < missing] = np.nan
@@ -296,14 +297,14 @@ def test_images_together_give_what_each_gives_alone(monkeypatch, n, missing, cel
     correlation = deviations._correlation(
         torch.linspace(0, 1, n, dtype=torch.float64), *deviations._nodes(1.0)
     )
-    alike = deviations._alike(scores)
-    sums = deviations._sums(correlation, scores, alike)
+    alike = sort_alike(scores)
+    sums = sum_images(correlation, scores, alike)
     for node, own in enumerate(correlation):
         expected, scatter = sums_of_single_images(own.numpy(), table, variance)
         for part, of_node in zip(expected, sums, strict=False):
             atol = 1e-9 * np.abs(part).max()
             np.testing.assert_allclose(of_node[node], part, rtol=1e-9, atol=atol)
-        found = deviations._scatter(variance, own, deviations._sums(own[None], scores, alike), 40)
+        found = deviations._scatter(variance, own, sum_images(own[None], scores, alike), 40)
         np.testing.assert_allclose(found, scatter, rtol=1e-9, atol=1e-9 * scatter.max())
 
 
