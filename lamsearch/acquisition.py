@@ -161,6 +161,14 @@ def probable(lams: Tensor, feasible: Feasible | None) -> Tensor:
     return holds if holds.any() else everywhere
 
 
+def probable_line(
+    bounds: tuple[float, float], feasible: Feasible | None, *, size: int = GRID_SIZE
+) -> Tensor:
+    """λs (g,) of an even grid where the best one may lie: where a constraint is `probable`."""
+    line = torch.linspace(*bounds, size, dtype=torch.float64)
+    return line[probable(line, feasible)]
+
+
 def next_lam(
     surrogate: Surrogate,
     *,
@@ -279,8 +287,7 @@ def _upper_confidence_bound(surrogate: Surrogate, situation: _Situation) -> Func
 
 
 def _knowledge_gradient(surrogate: Surrogate, situation: _Situation) -> Function:
-    line = torch.linspace(*surrogate.bounds, GRID_SIZE // 2 + 1, dtype=torch.float64)
-    line = line[probable(line, situation.feasible)]
+    line = probable_line(surrogate.bounds, situation.feasible, size=GRID_SIZE // 2 + 1)
     mean = surrogate.mean(line)
 
     def criterion(lams: Tensor) -> Tensor:

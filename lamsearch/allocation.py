@@ -33,7 +33,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lamsearch.acquisition import GRID_SIZE, Feasible, knowledge_gradient, next_lam, probable
+from lamsearch.acquisition import Feasible, knowledge_gradient, next_lam, probable_line
 from lamsearch.deviations import comparison_covariance
 from lamsearch.surrogate import Surrogate, square_root
 
@@ -111,7 +111,7 @@ def _options(
     model: Surrogate, lam: float, counts: Sequence[int], *, limit: int, feasible: Feasible | None
 ) -> list[_Option]:
     """All sets that the limit allows to raise, and the new λ."""
-    line = _line(model.bounds, feasible)
+    line = probable_line(model.bounds, feasible)
     options = list(_raises(model, counts, line, limit))
     if limit >= LEAST_NEW or not options:
         level = _neighbours_level(lam, model.observations.lams.tolist(), counts)
@@ -127,12 +127,6 @@ def _with_pending(
         max([count, *(step.stop for step in pending if step.lam == lam)])
         for lam, count in zip(lams, counts, strict=True)
     ]
-
-
-def _line(bounds: tuple[float, float], feasible: Feasible | None) -> Tensor:
-    """λs (g,) where the best one may lie: where the constraint holds rather than not, if any."""
-    line = torch.linspace(*bounds, GRID_SIZE, dtype=torch.float64)
-    return line[probable(line, feasible)]
 
 
 def _new(model: Surrogate, step: Step, line: Tensor, feasible: Feasible | None) -> _Option:

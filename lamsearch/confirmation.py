@@ -94,14 +94,13 @@ def next_missing(
         lams: Of the confirmation.
         images: Wanted at each of them.
         evaluations: Those there are; what failed is tried again.
-        left: Images left in the budget.
+        left: Images left in the budget; none is set here but `images` at each λ.
     """
     seen = dict.fromkeys(lams, 0)
     for evaluation in evaluations:
         if evaluation.state != TrialState.FAIL and evaluation.image_range is not None:
             seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.image_range[1])
-    lacking = (Step(lam, seen[lam], min(images, seen[lam] + left)) for lam in lams)
-    return next((step for step in lacking if step.start < step.stop), None)
+    return next((Step(lam, seen[lam], images) for lam in lams if seen[lam] < images), None)
 
 
 def stored_confirmation(study: str, storage: str | None, lam: float) -> Confirmation | None:

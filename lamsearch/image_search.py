@@ -127,14 +127,15 @@ def run(
     file, held_out_file = _prompt_files(settings, prompts, confirm_prompts)
     schedule = _schedule(images, plan, budget)
     whole = image_plan(read_prompts(file), schedule.total, seed)
-    usable = whole[:budget] if images == AUTO else whole  # its budget may buy no more
+    auto = images == AUTO
+    usable = whole[:budget] if auto else whole  # its budget may buy no more
     held_out = _held_out(usable, held_out_file, confirm, seed=seed)
     device, storage = device or default_device(), storage or DEFAULT_STORAGE
     name = study or f"{anchor}-{objective.slug}-seed{seed}"
     opened = Study(name, storage, sampler=options.sampler(), bounds=bounds)
     panel = load_panel(settings, objective, others, device=device)
     models = _Models(settings, chosen, load_anchor(chosen, device), panel, batch_size)
-    auto, keep = images == AUTO, Gallery(name, storage).keep
+    keep = Gallery(name, storage).keep
     with models.evaluation(whole, schedule, growing=auto, on_images=keep) as evaluation:
         seen = {"images": images, "schedule": plan}
         opened.bind({**options.manifest(chosen.beta), **models.manifest(evaluation), **seen})
