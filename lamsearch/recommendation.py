@@ -56,7 +56,7 @@ class Recommendation:
         gain_over_reference: J(λ*) − J(0).
         gain_over_aligned: J(λ*) − J(1).
         epsilon: ε, in the units of the scores.
-        probability: That J(λ*) is at most ε below the best J within the bounds.
+        probability: That J(λ*) is at most ε below the best J where the constraint allows λ* to be.
         expected_loss: Mean of max J − J(λ*).
         plan_share: Part of the expected loss that would stay if the images' curve were known at
             every λ, so that only more images can reduce it; None where errors are independent, and
@@ -118,9 +118,10 @@ def recommend(
             probable λ.
     """
     best = _best_observed(surrogate)
-    lam = _answer(surrogate, observed, feasible, confidence)
+    least = _attainable(surrogate, feasible, confidence)
+    lam = _answer(surrogate, observed, feasible, confidence, least=least)
     at = torch.tensor([lam], dtype=torch.float64)
-    curves = _Curves(surrogate, lam, feasible, confidence)
+    curves = _Curves(surrogate, lam, feasible, least)
     low, high = curves.interval()
     epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
     variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
@@ -135,7 +136,7 @@ def recommend(
         epsilon=epsilon,
         probability=curves.probability(epsilon),
         expected_loss=loss,
-        plan_share=None if observed else _plan_share(surrogate, loss, feasible, confidence),
+        plan_share=None if observed else _plan_share(surrogate, loss, feasible, least),
         feasible=bool(_allowed(at, feasible, confidence).all()),
     )
 
@@ -159,10 +160,11 @@ def should_stop(
     """
     if len(surrogate.observations.lams) < MINIMUM_EVALUATIONS:
         return False
-    lam = _answer(surrogate, observed, feasible, confidence)
+    least = _attainable(surrogate, feasible, confidence)
+    lam = _answer(surrogate, observed, feasible, confidence, least=least)
     if not _allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
         return False
-    curves = _Curves(surrogate, lam, feasible, confidence)
+    curves = _Curves(surrogate, lam, feasible, least)
     return curves.probability(tolerance(surrogate)) >= confidence
 
 
@@ -184,14 +186,13 @@ class _Curves:
     """
 
     def __init__(
-        self, surrogate: Surrogate, lam: float, feasible: Feasible | None, confidence: float
+        self, surrogate: Surrogate, lam: float, feasible: Feasible | None, least: float
     ) -> None:
         at = torch.tensor([lam], dtype=torch.float64)
         self._lams = torch.cat([at, _line(surrogate)])
         self._bounds = surrogate.bounds
         self._feasible, self._generator = feasible, torch.Generator().manual_seed(0)
         self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator)
-        least = _attainable(surrogate, feasible, confidence)
         best = self._draws.where(_allowed(self._lams, feasible, least), -torch.inf).max(dim=1)
         self.loss = (best.values - self._draws[:, 0]).clamp_min(0)
 
@@ -224,10 +225,16 @@ def _best_observed(surrogate: Surrogate) -> tuple[float, float]:
 
 
 def _answer(
-    surrogate: Surrogate, observed: bool, feasible: Feasible | None, confidence: float
+    surrogate: Surrogate,
+    observed: bool,
+    feasible: Feasible | None,
+    confidence: float,
+    *,
+    least: float,
 ) -> float:
+    """λ*: over the bounds `least` is attainable, over the evaluated λs it may be still less."""
     if not observed:
-        return _best_mean(surrogate, feasible, confidence)
+        return _best_mean(surrogate, feasible, least)
     lams, values = surrogate.observations.lams, surrogate.observations.values
     if feasible is not None:
         least = min(confidence, feasible(lams).max().item())
@@ -254,12 +261,11 @@ def _attainable(surrogate: Surrogate, feasible: Feasible | None, confidence: flo
     return min(confidence, (1 - 1e-6) * feasible(inside).max().item())
 
 
-def _best_mean(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> float:
+def _best_mean(surrogate: Surrogate, feasible: Feasible | None, least: float) -> float:
     """The posterior mean's argmax; an evaluated λ where it is as good (one value, a flat curve)."""
-    attainable = _attainable(surrogate, feasible, confidence)
 
     def mean(lams: Tensor) -> Tensor:
-        return surrogate.mean(lams).where(_allowed(lams, feasible, attainable), -torch.inf)
+        return surrogate.mean(lams).where(_allowed(lams, feasible, least), -torch.inf)
 
     lam, value = maximize_on_line(mean, surrogate.bounds, zooms=3)
     low, high = surrogate.bounds
@@ -276,14 +282,14 @@ def _best_mean(surrogate: Surrogate, feasible: Feasible | None, confidence: floa
 
 
 def _plan_share(
-    surrogate: Surrogate, loss: float, feasible: Feasible | None, confidence: float
+    surrogate: Surrogate, loss: float, feasible: Feasible | None, least: float
 ) -> float | None:
     """Share of the expected loss that stays if the images' mean scores were known at every λ."""
     if surrogate.observations.deviations is None or loss <= 0:
         return None
     line = _line(surrogate, GRID_SIZE // 2 + 1)
     everywhere = surrogate.believe(line[:: len(line) // _PLAN_POINTS])
-    line = line[_allowed(line, feasible, _attainable(surrogate, feasible, confidence))]
+    line = line[_allowed(line, feasible, least)]
     if not len(line):
         return None
     # What the posterior mean would still move by: the law of total covariance.
