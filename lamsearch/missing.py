@@ -90,7 +90,8 @@ def sum_images(correlation: Tensor, table: Tensor, alike: Sequence[Alike]) -> Su
         if missing.shape[1]:
             filled, covariance, log_determinant = _filled(within, filled[0], missing)
             places, count = _flat(missing, len(table)), images.shape[1]
-            blocks.index_add_(1, places, covariance.flatten(start_dim=1), alpha=count)
+            own = covariance.mT.flatten(start_dim=1)  # symmetric, and stored by columns: no copy
+            blocks.index_add_(1, places, own, alpha=count)
             penalty += count * log_determinant
         outer += filled.flatten(start_dim=2) @ filled.flatten(start_dim=2).mT
         total += filled.sum(dim=(-2, -1))
