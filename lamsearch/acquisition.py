@@ -188,8 +188,9 @@ def next_lam(
     Args:
         surrogate: Fitted to all finished evaluations.
         acquisition: One of `ACQUISITIONS`.
-        taken: λs not to propose besides those that the surrogate knows (failed ones, say).
-        pending: λs under evaluation by other workers.
+        taken: λs not to propose besides those that the surrogate knows.
+        pending: λs under evaluation by other workers, and those where evaluations failed: knowledge
+            gradient then moves on, since it would learn little more near by.
         feasible: Probability that a constraint holds; candidates count as much as it is probable.
         observed: Whether the answer will be the evaluation with the largest mean score, as in the
             paper, so that "ei" means improvement on that (Eq. 43 with f⁺ = max R̂).

@@ -73,7 +73,7 @@ def next_step(
     *,
     limit: int,
     pending: Sequence[Step] = (),
-    taken: Sequence[float] = (),
+    failed: Sequence[float] = (),
     feasible: Feasible | None = None,
     acquisition: str = "auto",
 ) -> Step:
@@ -87,7 +87,7 @@ def next_step(
         counts: Images that each of them has seen, n numbers ≥ 1.
         limit: Images left in the budget, ≥ 1; those of pending steps are not among them.
         pending: Steps of other workers; they count as done, new λs as come out as expected.
-        taken: λs not to propose besides those evaluated or pending (failed ones, say).
+        failed: λs where evaluations failed, not to be proposed again.
         feasible: Probability that a constraint holds.
         acquisition: What proposes new λs, as in `next_lam`.
 
@@ -97,8 +97,8 @@ def next_step(
     lams = surrogate.observations.lams.tolist()
     if len(counts) != len(lams) or min(counts) < 1 or limit < 1:
         raise ValueError(f"{len(lams)} counts ≥ 1 and limit ≥ 1 expected: {counts}, {limit}")
-    new = [step.lam for step in pending if step.lam not in lams]
-    lam = next_lam(surrogate, acquisition=acquisition, taken=taken, pending=new, feasible=feasible)
+    new = [*(step.lam for step in pending if step.lam not in lams), *failed]
+    lam = next_lam(surrogate, acquisition=acquisition, pending=new, feasible=feasible)
     if surrogate.observations.deviations is None:
         return Step(lam, 0, min(LEAST_NEW, limit))
     model = surrogate.believe(torch.tensor(new, dtype=torch.float64)) if new else surrogate

@@ -31,8 +31,9 @@ class Observations:
     Attributes:
         lams: (n,) evaluated λs.
         values: (n,) mean score at each λ.
-        covariance: (n, n) of the values' errors without the common offset. NaN on the diagonal
-            marks a value whose variance is unknown and its errors independent.
+        covariance: (n, n) of the values' errors without the common offset, widened where few images
+            tell of it. NaN on the diagonal marks a value whose variance is unknown and its errors
+            independent.
         working: (n,) variances that would make the differences of the values as uncertain as they
             are on average, if their errors were independent; NaN = unknown.
         offset_variance: Variance of the offset that all values share. It is part of the standard

@@ -118,7 +118,7 @@ class SearchOptions:
         failed = [e for e in evaluations if e.state == TrialState.FAIL]
         history = dataclasses.replace(
             History.of(complete, self.history()),
-            taken=[e.lam for e in failed if e.lam not in scored],
+            failed=[e.lam for e in failed if e.lam not in scored],
         )
         return propose_step(
             history,

@@ -38,7 +38,8 @@ class History:
         lams: Evaluated λs.
         scores: Their scores, larger is better, as `observe` takes them.
         pending: λs under evaluation, and those about to be; None = not proposed yet.
-        taken: λs not to be proposed again, besides these.
+        taken: λs of later trials, not to be proposed again.
+        failed: λs where evaluations failed; they would again.
         constraint: On another reward, if there is one.
         guard: That reward's scores at the evaluated λs.
         strategy: How the curve is modelled, and λ proposed.
@@ -49,6 +50,7 @@ class History:
     scores: list[NDArray[np.float64]] = field(default_factory=list)
     pending: list[float | None] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
     constraint: Constraint | None = None
     guard: list[NDArray[np.float64]] = field(default_factory=list)
     strategy: Strategy = field(default_factory=Strategy)
@@ -115,7 +117,7 @@ def propose_step(
         counts,
         limit=limit,
         pending=pending,
-        taken=history.taken,
+        failed=history.failed,
         feasible=history.feasible,
         acquisition=history.strategy.acquisition,
     )
@@ -135,7 +137,7 @@ def _next(history: History, pending: Sequence[float], seed: int) -> float:
         history.surrogate,
         acquisition=history.strategy.acquisition,
         taken=history.taken,
-        pending=pending,
+        pending=[*pending, *history.failed],
         feasible=history.feasible,
         observed=history.strategy.observed,
     )
@@ -147,7 +149,7 @@ def _opening(history: History, pending: Sequence[float], seed: int) -> float | N
     low, high = bounds = history.bounds
     clearance = CLEARANCE * (high - low)
     known = [*history.lams, *pending]
-    taken = [*known, *history.taken]
+    taken = [*known, *history.taken, *history.failed]
     design = initial_lams(INITIAL_DESIGN, bounds=bounds, seed=seed, design=history.strategy.design)
     free = [lam for lam in design if _is_clear(lam, taken, clearance)]
     if free and _count_places(known, clearance) < INITIAL_DESIGN:

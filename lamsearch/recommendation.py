@@ -192,7 +192,8 @@ class _Curves:
         self._lams = torch.cat([at, _line(surrogate)])
         self._bounds = surrogate.bounds
         self._feasible, self._generator = feasible, torch.Generator().manual_seed(0)
-        self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator)
+        level = surrogate.mean(at).item()
+        self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator, less=level)
         best = self._draws.where(_allowed(self._lams, feasible, least), -torch.inf).max(dim=1)
         self.loss = (best.values - self._draws[:, 0]).clamp_min(0)
 

@@ -169,11 +169,14 @@ def read_history(start: History, study: optuna.Study, name: str, *, number: int)
     | COMPLETE with a finite value | evaluated |
     | RUNNING or WAITING, of a lower number | pending |
     | RUNNING or WAITING, of a higher number | taken, where their λ is known |
-    | FAIL, PRUNED, COMPLETE with an infinite value | taken: the same λ would end as before |
+    | FAIL, PRUNED, COMPLETE with an infinite value | failed: the same λ would end as before |
     | any, at a λ outside the bounds | no part of the search |
     """
     low, high = start.bounds
-    finished, pending, taken = [], [], []
+    finished: list[Evaluation] = []
+    pending: list[float | None] = []
+    taken: list[float] = []
+    failed: list[float] = []
     sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
     for trial in study.get_trials(deepcopy=False):
         lam = _lam(trial, name)
@@ -185,10 +188,10 @@ def read_history(start: History, study: optuna.Study, name: str, *, number: int)
         elif lam is not None and _has_value(trial):
             finished.append(dataclasses.replace(Evaluation.of(trial), lam=lam))
         elif lam is not None:
-            taken.append(lam)
+            (failed if trial.state.is_finished() else taken).append(lam)
     history = History.of(finished, start)
     scores = [sign * row for row in history.scores]
-    return dataclasses.replace(history, scores=scores, pending=pending, taken=taken)
+    return dataclasses.replace(history, scores=scores, pending=pending, taken=taken, failed=failed)
 
 
 def _lam(trial: FrozenTrial, name: str) -> float | None:

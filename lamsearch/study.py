@@ -210,7 +210,8 @@ class Study:
         if not present and evaluation.lam not in {done.lam for done in self.evaluations()}:
             raise EvaluationError(
                 f"all {len(scores)} scores at lam = {evaluation.lam:g} are missing (NaN, or images "
-                "not finite, constant, or blocked by a safety checker): check the dtype and the VAE"
+                "not finite, constant, or blocked by a safety checker): check the dtype and the "
+                "VAE, or leave this λ out of the bounds"
             )
         return Evaluation.of(self._database.get_trial(trial_id))
 

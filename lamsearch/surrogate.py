@@ -164,11 +164,18 @@ class Surrogate(Model):
         """
         return torch.einsum("u,ung->ng", self.weights, self._process.cross(lams).weights)
 
-    def draws(self, lams: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
-        """Joint posterior draws (count, g) of J at `lams` (g,), the S members taking turns."""
-        means, covariances = self.members(lams)
+    @torch.no_grad()
+    def draws(
+        self, lams: Tensor, count: int, *, generator: torch.Generator, less: float = 0.0
+    ) -> Tensor:
+        """Joint posterior draws (count, g) of J − `less` at `lams` (g,); the S members take turns.
+
+        Without its level a curve that is known to the last digit still has draws that differ.
+        """
+        means, covariances = self._process.joint(lams)
+        means = self._center - less + self._scale * means
         rounds = math.ceil(count / len(self._which))
-        roots = square_root(covariances)
+        roots = square_root(self._scale**2 * covariances)
         shape = (len(self._which), len(lams), rounds)
         normal = torch.randn(shape, dtype=torch.float64, generator=generator)
         curves: Tensor = means[self._which, :, None] + roots[self._which] @ normal

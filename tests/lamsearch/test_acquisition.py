@@ -21,7 +21,7 @@ from lamsearch.acquisition import (
     upper_confidence_bound,
 )
 from lamsearch.design import initial_lams
-from lamsearch.observations import Observations
+from lamsearch.observations import Observations, observe
 from lamsearch.surrogate import fit_surrogate
 
 
@@ -179,6 +179,16 @@ def test_next_lam_in_extreme_cases(acquisition, lams, values, variance):
     lam = next_lam(fit_surrogate(observed), acquisition=acquisition, pending=(0.7,))
     assert 0 <= lam <= 1
     assert min(abs(lam - other) for other in (*lams, 0.7)) >= CLEARANCE
+
+
+def test_knowledge_gradient_moves_on_from_where_evaluations_fail():
+    lams = torch.tensor([0.0, 0.3, 0.6], dtype=torch.float64)
+    images = torch.randn(3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    model = fit_surrogate(observe(lams.tolist(), list(lams[:, None] + 0.5 * images)))
+    failed = []
+    while len(failed) < 9 and (lam := next_lam(model, acquisition="kg", pending=failed)) > 0.8:
+        failed.append(lam)
+    assert 1 <= len(failed) < 9
 
 
 def test_where_no_room_is_left_the_widest_gap_is_taken():

@@ -203,7 +203,7 @@ def test_workers_spread_over_new_lams():
     first = next_step(surrogate, counts, limit=ENDLESS)
     second = next_step(surrogate, counts, limit=ENDLESS, pending=[first])
     assert abs(second.lam - first.lam) >= CLEARANCE
-    third = next_step(surrogate, counts, limit=ENDLESS, taken=[first.lam])
+    third = next_step(surrogate, counts, limit=ENDLESS, failed=[first.lam])
     assert abs(third.lam - first.lam) >= CLEARANCE
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,12 +101,15 @@ def test_where_all_images_are_there_the_values_are_plain_means(table):
 @given(table=tables(missing=False))
 @settings(max_examples=40, deadline=None)
 def test_two_lams_reduce_to_the_paired_t_test(table):
+    """The normal interval of their difference is Student's t."""
     a, b = table[:2]
     observations = observe([0.0, 1.0], [a, b])
     contrast = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    paired = (b - a).var(ddof=1) / len(a)
-    assert (contrast @ observations.covariance @ contrast).item() == pytest.approx(paired, rel=1e-6)
-    assert observations.working.tolist() == pytest.approx([paired / 2] * 2, rel=1e-6)
+    variance = (contrast @ observations.covariance @ contrast).item()
+    test = scipy.stats.ttest_rel(b, a).confidence_interval(0.95)
+    half = (test.high - test.low) / 2
+    assert scipy.stats.norm.ppf(0.975) * variance**0.5 == pytest.approx(half, rel=1e-6)
+    assert observations.working.tolist() == pytest.approx([variance / 2] * 2, rel=1e-6)
 
 
 def test_many_images_speak_for_themselves():

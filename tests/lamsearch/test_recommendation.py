@@ -37,6 +37,14 @@ def test_an_optimum_at_the_end(peak, end):
     assert end in recommendation.lam_interval
 
 
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0, -7.1e5])
+@pytest.mark.parametrize("images", [1, 64])
+def test_scores_that_are_all_the_same_say_nothing_of_lam(level, images):
+    surrogate = fit_surrogate(observe([0.0, 0.2, 0.4, 0.6, 1.0], [np.full(images, level)] * 5))
+    assert recommend(surrogate).lam_interval == (0.0, 1.0)
+    assert not should_stop(surrogate, tolerance=Tolerance(0.05), confidence=0.5)
+
+
 def test_the_offset_counts_for_the_value_but_not_for_lam():
     without, with_offset = (recommend(fit_surrogate(observations(1e-3, o))) for o in (0.0, 0.04))
     assert with_offset.lam == without.lam
