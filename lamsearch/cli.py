@@ -219,7 +219,8 @@ def _run(options: argparse.Namespace, messages: Console) -> None:
         done = f"{made} of {total} images at {len(summary.evaluations)} λs"
         _say(messages, f"stopped after {done}: enough for --epsilon {options.epsilon}")
     if options.confirm and summary.confirmation is None:
-        _say(messages, "not confirmed yet: other workers are still at it, the last one confirms")
+        later = "the last worker to finish confirms, or run this again"
+        _say(messages, f"not confirmed yet, evaluations are under way: {later}")
     where = ["--storage", options.storage] if options.storage else []
     plot = ["lamsearch", "plot", summary.study, *where, "-o", "curve.png"]
     _say(messages, f"plot it: {shlex.join(plot)}")

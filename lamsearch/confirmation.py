@@ -93,12 +93,14 @@ def next_missing(
     Args:
         lams: Of the confirmation.
         images: Wanted at each of them.
-        evaluations: Those there are; what failed is tried again.
+        evaluations: Those there are; what failed is tried again where nothing else was scored.
         left: Images left in the budget; none is set here but `images` at each λ.
     """
     seen = dict.fromkeys(lams, 0)
+    scored = {each.lam for each in evaluations if each.state == TrialState.COMPLETE}
     for evaluation in evaluations:
-        if evaluation.state != TrialState.FAIL and evaluation.image_range is not None:
+        done = evaluation.state != TrialState.FAIL or evaluation.lam in scored
+        if done and evaluation.image_range is not None:
             seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.image_range[1])
     return next((Step(lam, seen[lam], images) for lam in lams if seen[lam] < images), None)
 

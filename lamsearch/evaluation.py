@@ -228,5 +228,5 @@ def _digest(path: Path) -> str:
 
 
 def _usable(pixels: NDArray[np.float32]) -> bool:
-    """Tell a picture from one that is not finite, constant, or blacked out."""
-    return bool(np.isfinite(pixels).all()) and float(np.ptp(pixels)) > 1 / 255
+    """Tell a picture (h, w, c) from one that is not finite, or of one colour, such as black."""
+    return bool(np.isfinite(pixels).all()) and np.ptp(pixels, axis=(0, 1)).max() > 1 / 255

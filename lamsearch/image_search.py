@@ -19,7 +19,7 @@ from lamsearch.confirmation import (
     open_confirmation,
 )
 from lamsearch.constraint import Constraint, parse_constraint
-from lamsearch.errors import PromptError, SettingsError
+from lamsearch.errors import PromptError, SettingsError, first_line
 from lamsearch.evaluation import ImageEvaluation, OnImages, load_anchor, panel_manifest
 from lamsearch.gallery import Gallery
 from lamsearch.loop import Progress, search_loop
@@ -130,7 +130,7 @@ def run(
     auto = images == AUTO
     usable = whole[:budget] if auto else whole  # its budget may buy no more
     held_out = _held_out(usable, held_out_file, confirm, seed=seed)
-    device, storage = device or default_device(), storage or DEFAULT_STORAGE
+    device, storage = _device(device), storage or DEFAULT_STORAGE
     name = study or f"{anchor}-{objective.slug}-seed{seed}"
     opened = Study(name, storage, sampler=options.sampler(), bounds=bounds)
     panel = load_panel(settings, objective, others, device=device)
@@ -164,8 +164,9 @@ def _schedule(images: int | str, plan: str, budget: int) -> Schedule:
         if plan != "fixed":
             raise SettingsError(f"plan {plan!r} given with images {AUTO}, which has its own")
         return Schedule(max(budget, GROWING), "fixed")
-    if not isinstance(images, int) or images < 1:
-        raise SettingsError(f"images {images!r} given, expected a number of at least 1, or {AUTO}")
+    if not isinstance(images, int) or images < LEAST_IMAGES:
+        least = f"a number of at least {LEAST_IMAGES}, since one image has no known error"
+        raise SettingsError(f"images {images!r} given, expected {least}, or {AUTO}")
     return Schedule(images, plan)
 
 
@@ -176,6 +177,17 @@ def _check_auto(images: int | str, strategy: Strategy) -> None:
             f"images {AUTO} given with noise '{strategy.noise}' and recommend "
             f"'{strategy.recommend}', expected 'paired' and 'posterior'"
         )
+
+
+def _device(given: str | None) -> str:
+    """Return the device, the default one for None, if tensors can be there."""
+    device = given or default_device()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA
+        expected = "expected one that there is, such as cpu, cuda, cuda:1 or mps"
+        raise SettingsError(f"device {device} given, {expected}: {first_line(error)}") from error
+    return device
 
 
 def default_device() -> str:

@@ -27,7 +27,7 @@ class SearchOptions:
     Attributes:
         budget: Evaluations, at least 1.
         bounds: λ's range (low, high).
-        seed: Of the initial design.
+        seed: Of the initial design, from 0.
         strategy: How the curve is modelled, λ proposed, and the answer given.
         constraint: On another reward, or None.
         confidence: Probability that is asked of the constraint and of the stopping rule.
@@ -51,6 +51,8 @@ class SearchOptions:
             raise SettingsError(f"budget {self.budget} given, expected at least 1 evaluation")
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise SettingsError(f"bounds {low:g} {high:g} given, expected LO < HI")
+        if not 0 <= self.seed < 2**63:
+            raise SettingsError(f"seed {self.seed} given, expected 0 to 2⁶³ − 1")
         if not 0 < self.confidence < 1:
             raise SettingsError(f"confidence {self.confidence:g} given, expected 0 < P < 1")
         guard = self.constraint
@@ -63,9 +65,9 @@ class SearchOptions:
     def manifest(self, beta: float | None) -> dict[str, Any]:
         """Return what a study's proposals depend on, as JSON; the budget may change."""
         facts: dict[str, Any] = {
-            "beta": beta,
-            "bounds": list(self.bounds),
-            "seed": self.seed,
+            "beta": None if beta is None else float(beta),
+            "bounds": [float(bound) for bound in self.bounds],
+            "seed": int(self.seed),
             **self.strategy.manifest(),
         }
         if self.constraint is not None:

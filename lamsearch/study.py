@@ -126,6 +126,11 @@ class Study:
         """Whether evaluations are under way in living workers' hands."""
         return any(self._leases.held(t._trial_id) for t in self._trials(TrialState.RUNNING))
 
+    @property
+    def unfinished(self) -> int:
+        """How many evaluations are under way, or were interrupted."""
+        return len(self._trials(TrialState.RUNNING))
+
     def next_evaluation(self, budget: int, allocate: Allocate | None = None) -> Evaluation | None:
         """Return the evaluation to work on: one left by a dead worker, else a new one.
 
@@ -143,7 +148,7 @@ class Study:
             # Read once: a trial that another worker finishes meanwhile must not slip through.
             trials = self._trials()
             cost = _one if allocate is None else _images
-            left = budget - sum(cost(t) for t in trials if t.state == TrialState.COMPLETE)
+            left = budget - sum(map(cost, _done(trials)))
             for trial in trials:
                 if trial.state != TrialState.RUNNING:
                     continue
@@ -233,6 +238,14 @@ class Study:
     def _trial_id(self, evaluation: Evaluation) -> int:
         study_id = self._study._study_id
         return self._database.get_trial_id_from_study_id_trial_number(study_id, evaluation.number)
+
+
+def _done(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """What was completed, and more images at such a λ of which none is usable."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    scored = {trial.params.get(PARAMETER) for trial in complete}
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    return complete + [trial for trial in failed if trial.params.get(PARAMETER) in scored]
 
 
 def _one(trial: FrozenTrial) -> int:

@@ -84,7 +84,8 @@ class Summary:
         within: How probably J(λ*) is near the best, under the model.
         limited_by: "images" where more of these would help and more λs hardly; else None.
         best_observed: The best evaluation as it stands.
-        evaluations: All evaluations in the order of their numbers.
+        evaluations: All finished evaluations in the order of their numbers.
+        unfinished: How many are under way, or were interrupted: the answer may still change.
         anchor: Name of the anchor, None for a search over one's own function.
         reward: Name of the reward or the weighted sum, likewise.
         study: Name of the study.
@@ -108,6 +109,7 @@ class Summary:
     limited_by: str | None
     best_observed: BestObserved
     evaluations: tuple[EvaluatedLam, ...]
+    unfinished: int
     anchor: str | None
     reward: str | None
     study: str
@@ -161,6 +163,7 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
             beta=beta,
             others=other_means(evaluations),
         ),
+        unfinished=study.unfinished,
         anchor=manifest.get("anchor"),
         reward=manifest.get("reward"),
         study=study.name,

@@ -34,13 +34,13 @@ def beta_text(beta: float | None) -> str:
         return "–"
     if math.isinf(beta):
         return "∞"
-    return f"{beta:.0f}" if beta >= 100 else f"{beta:.3g}"
+    return f"{beta:.0f}" if abs(beta) >= 100 else f"{beta:.3g}"
 
 
 def _interval_text(summary: Summary, beta: float) -> str:
-    """Return the 95 % interval of β/λ*, the smaller strength first."""
+    """Return the 95 % interval of β/λ*, the smaller strength first; none is above that of λ = 0."""
     low, high = summary.lam_interval
-    weak, strong = effective_beta(beta, high), effective_beta(beta, low)
+    weak, strong = (effective_beta(beta, max(lam, 0.0)) for lam in (high, low))
     return f"{beta_text(weak)} to {beta_text(strong)}"
 
 
@@ -85,6 +85,9 @@ def _answer(summary: Summary) -> list[Text]:
     )
     if summary.limited_by == "images":
         lines.append("limited by the images: more of them would help (--images), more λs hardly")
+    if summary.unfinished:
+        also = f"{summary.unfinished} more under way or interrupted"
+        lines.append(f"{also}: the answer may still change, run again to finish")
     observed = summary.best_observed
     lines.append(
         f"best observed  λ {observed.lam:.3f} at {observed.value:.5f} (biased upward by noise)"
@@ -124,9 +127,11 @@ def _constraint(check: ConstraintCheck) -> Text:
 
 def _confirmation(confirmation: Confirmation, summary: Summary) -> list[Text]:
     means = "   ".join(f"λ {row.lam:.3f} {row.value:.5f}" for row in confirmation.values)
+    least, most = min(counts := [row.images for row in confirmation.values]), max(counts)
+    images = f"{most} images" if least == most else f"{least} to {most} images (not finished)"
     lines = [
         Text(),
-        Text(f"held out: {confirmation.images} images at each λ, of prompts new to the search"),
+        Text(f"held out: {images} at each λ, of prompts new to the search"),
         Text(f"{_reward(summary)}  {means}"),
     ]
     for d in confirmation.differences:

@@ -95,6 +95,19 @@ def test_an_evaluation_that_failed_is_tried_again() -> None:
     assert make(study, lams, 2) == [(0.0, 0, 2), (1.0, 0, 2), (0.5, 0, 2)]
 
 
+def test_more_images_that_are_all_missing_are_not_made_for_ever() -> None:
+    study, lams = open_confirmation("s", None, 0.5), confirmation_lams(0.5)
+    make(study, lams, 2)
+    allocate = partial(next_missing, lams, 3)
+    for lam in lams:
+        more = study.next_evaluation(ENDLESS, allocate)
+        assert more is not None
+        assert (more.lam, more.image_range) == (lam, (2, 3))
+        study.record(more, Batch([2], [math.nan]))
+        study.finish(more)
+    assert study.next_evaluation(ENDLESS, allocate) is None
+
+
 def test_more_images_are_added_to_those_there_are() -> None:
     study, lams = open_confirmation("s", None, 0.5), confirmation_lams(0.5)
     assert len(make(study, lams, 2)) == 3

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from rich.console import Console
 
 import lamsearch
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
 from lamsearch.options import SearchOptions
 from lamsearch.records import Batch, Evaluation
+from lamsearch.report.table import summary_table
 from lamsearch.study import Study
 
 EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
@@ -69,6 +71,21 @@ def test_an_image_missing_at_one_lam_does_not_distort_the_comparison() -> None:
 def test_bounds_beyond_1() -> None:
     result = lamsearch.search(lambda lam: -((lam - 1.4) ** 2), budget=9, bounds=(0, 2))
     assert result.lam == pytest.approx(1.4, abs=0.05)
+
+
+def test_bounds_below_0_have_no_strength_above_that_of_0() -> None:
+    result = lamsearch.search(lambda lam: -(lam**2), beta=500, budget=6, bounds=(-0.5, 1))
+    assert result.lam_interval[0] < 0 < result.lam_interval[1]
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(summary_table(result))
+    weak = f"{500 / result.lam_interval[1]:.0f}"
+    assert f"95 % interval {weak} to ∞" in capture.get()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"beta": np.int64(500), "seed": np.int64(3), "bounds": (np.float32(0), np.float32(1))}
+    assert lamsearch.search(scores, budget=1, **given).beta == 500
 
 
 def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
@@ -273,7 +290,7 @@ def test_a_rotating_plan_shows_each_lam_other_images(world: Path, in_tmp: Path) 
 
 def test_unusable_plans_are_refused(world: Path, in_tmp: Path) -> None:
     for wrong, message in (
-        ({"images": 0}, "images 0 given, expected a number of at least 1, or auto"),
+        ({"images": 0}, "images 0 given, expected a number of at least 2"),
         ({"images": "many"}, "images 'many' given"),
         ({"plan": "other"}, "plan 'other' given, expected one of rotating, fixed"),
         ({"images": "auto", "plan": "rotating"}, "plan 'rotating' given with images auto"),

@@ -188,12 +188,19 @@ def test_missing_images_at_a_lam_that_has_others_are_no_failure_of_the_search(ur
     study = opened(url)
     steps = [Step(0.5, 0, 2), Step(0.5, 2, 3), Step(0.5, 3, 5)]
     states = []
+    lefts = []
     for step, scores in zip(steps, ([0.1, math.nan], [math.nan], [0.2, 0.3]), strict=True):
-        evaluation = study.next_evaluation(5, lambda evaluations, left, step=step: step)
+
+        def allocate(evaluations: object, left: int, step: Step = step) -> Step:
+            lefts.append(left)
+            return step
+
+        evaluation = study.next_evaluation(5, allocate)
         assert evaluation is not None
         study.record(evaluation, Batch(range(step.start, step.stop), scores))
         states.append(study.finish(evaluation).state)
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert lefts == [5, 3, 2]  # they were made all the same
     assert [e.scores.keys() for e in study.evaluations()] == [{0, 1}, {3, 4}]
 
 

@@ -18,13 +18,16 @@ import optuna
 import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 
 import lamsearch.leases
 from lamsearch import LamSampler
 from lamsearch.acquisition import CLEARANCE
 from lamsearch.leases import Leases
+from lamsearch.report.table import summary_table
 from lamsearch.storage import open_storage
 from lamsearch.study import Batch, Study
+from lamsearch.summary import Summary, summarize
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["lamsearch.sampler", "lamsearch.study"])  # once for all workers
@@ -142,6 +145,44 @@ def test_a_worker_leaves_when_the_rest_is_in_other_hands(url: str) -> None:
     assert first.next_evaluation(1) is None
     first.release(evaluation)
     assert second.next_evaluation(1) == evaluation
+
+
+def test_an_answer_says_that_evaluations_are_not_finished() -> None:
+    study = Study("s", None, sampler=Steps())
+    work(study, 2)
+    begun = study.next_evaluation(3)
+    assert begun is not None
+    before = summarize(study)
+    assert (len(before.evaluations), before.unfinished) == (2, 1)
+    assert "1 more under way or interrupted" in printed(before)
+    study.release(begun)
+    work(study, 3)
+    after = summarize(study)
+    assert (len(after.evaluations), after.unfinished) == (3, 0)
+    assert "under way" not in printed(after)
+
+
+def printed(summary: Summary) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(summary_table(summary))
+    return capture.get()
+
+
+@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").is_file(), reason="Linux only")
+def test_machines_of_one_name_do_not_take_each_other_for_dead(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clones of a machine share its name and the number of their first process namespace."""
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path: "other" if path.name == "boot_id" else read(path)
+    )
+    elsewhere = Leases(open_storage(url))
+    monkeypatch.setattr(os, "getpid", lambda: 2**22)  # no process has this number here
+    assert elsewhere.claim(7)
+    monkeypatch.undo()
+    assert not Leases(open_storage(url)).claim(7)
 
 
 def test_a_smaller_budget_leaves_what_was_begun_beyond_it(url: str) -> None:
