@@ -1,12 +1,13 @@
 """Where to spend images: the same on all λs, a rotating plan, or as the search decides.
 
     export OMP_NUM_THREADS=1
-    python examples/benchmarks/images.py --seeds 40 --output images.json
+    python examples/benchmarks/images.py --seeds 100 --output images.json
 
 Searches of the bundled world's stored scores: J is the mean curve of 1,000 images, interpolated in
 λ, and a study draws its images from these with replacement. Regret is what J loses at λ* against
 its maximum, in percent of its range; all three ways spend the same number of images, the first two
-on 12 λs. Means over the seeds with standard errors.
+on 12 λs. Means over the seeds with standard errors. And how often the 95 % intervals of λ* and of
+J(λ*) − J(1) hold the truth.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -35,8 +37,13 @@ from lamsearch.surrogate import Surrogate
 SCORES = Path(str(files("lamsearch") / "miniature" / "reference_scores.npz"))
 BOUNDS = (0.0, 1.0)
 LAMS = 12
-BUDGETS = (384, 768, 1536)
+BUDGETS = (96, 192, 384, 768, 1536)
 WAYS = ("fixed", "rotating", "auto")
+LEAST_AUTO = 4 * LEAST_NEW
+"""The images of its first four λs."""
+
+Outcome: TypeAlias = dict[str, float]
+"""Of one search: the regret in percent, and 1 or 0 for each interval that holds or does not."""
 
 
 @cache
@@ -55,16 +62,23 @@ def truth() -> tuple[CubicSpline, float, float]:
     return mean, line.max(), np.ptp(line)
 
 
-def regret(surrogate: Surrogate) -> float:
+def outcome(surrogate: Surrogate) -> Outcome:
     mean, top, width = truth()
-    return float(100 * (top - mean(recommend(surrogate).lam)) / width)
+    answer = recommend(surrogate)
+    line = np.linspace(*answer.lam_interval, 2001)
+    low, high = answer.gain_over_aligned.interval
+    return {
+        "regret": float(100 * (top - mean(answer.lam)) / width),
+        "λ*": float(mean(line).max() > top - 1e-6 * width),
+        "J(λ*) − J(1)": float(low <= mean(answer.lam) - mean(1.0) <= high),
+    }
 
 
 def drawn(seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(1000, size=max(BUDGETS))
 
 
-def by_plan(way: str, budget: int, seed: int) -> float:
+def by_plan(way: str, budget: int, seed: int) -> Outcome:
     """12 λs, each with the images that its place in a plan gives it."""
     schedule, images = Schedule(budget // LAMS, way), drawn(seed)
     lams: list[float] = []
@@ -76,10 +90,10 @@ def by_plan(way: str, budget: int, seed: int) -> float:
         row[ids] = curves()(lam)[images[ids]]
         lams.append(lam)
         rows.append(row)
-    return regret(Strategy().fit(lams, rows, bounds=BOUNDS))
+    return outcome(Strategy().fit(lams, rows, bounds=BOUNDS))
 
 
-def by_allocation(budget: int, seed: int) -> float:
+def by_allocation(budget: int, seed: int) -> Outcome:
     """The search adds λs, or images at one that it has, until the budget is used."""
     images = drawn(seed)
     counts = dict.fromkeys(initial_lams(4, seed=seed), LEAST_NEW)
@@ -93,41 +107,49 @@ def by_allocation(budget: int, seed: int) -> float:
     while left := budget - sum(counts.values()):
         step = next_step(surrogate(), list(counts.values()), limit=left)
         counts[step.lam] = step.stop
-    return regret(surrogate())
+    return outcome(surrogate())
 
 
-def main(seeds: int = 40, output: str = "images.json") -> dict[str, dict[str, list[float]]]:
+def main(seeds: int = 100, output: str = "images.json") -> dict[str, dict[str, list[Outcome]]]:
     torch.set_num_threads(1)
-    found: dict[str, dict[str, list[float]]] = {}
-    for budget in BUDGETS:
-        found[str(budget)] = {
+    found = {
+        str(budget): {
             way: [
                 by_allocation(budget, seed) if way == "auto" else by_plan(way, budget, seed)
                 for seed in range(seeds)
             ]
             for way in WAYS
+            if way != "auto" or budget >= LEAST_AUTO
         }
+        for budget in BUDGETS
+    }
     versions = {name: version(name) for name in ("torch", "botorch", "scipy")}
     command = f"python examples/benchmarks/images.py --seeds {seeds}"
-    stored = {"command": command, "versions": versions, "regret": found}
-    Path(output).write_text(json.dumps(stored, indent=1))
+    stored = {"command": command, "versions": versions, "outcomes": found}
+    Path(output).write_text(json.dumps(stored, indent=1, ensure_ascii=False))
     report(found)
     return found
 
 
-def report(found: dict[str, dict[str, list[float]]]) -> None:
-    print("| images | 12 λs, fixed plan | 12 λs, rotating plan | --images auto |")
-    print("|---|---|---|---|")
-    for budget, ways in found.items():
-        cells = [
-            f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f} %"
-            for values in ways.values()
-        ]
-        print(f"| {budget} | {' | '.join(cells)} |")
+def report(found: dict[str, dict[str, list[Outcome]]]) -> None:
+    for name in ("regret", "λ*", "J(λ*) − J(1)"):
+        title = name if name == "regret" else f"interval of {name} holds"
+        print(f"\n| {title}: images | 12 λs, fixed plan | 12 λs, rotating plan | --images auto |")
+        print("|---|---|---|---|")
+        for budget, ways in found.items():
+            rows = {way: [each[name] for each in outcomes] for way, outcomes in ways.items()}
+            cells = [_cell(rows[way], name) if way in rows else "–" for way in WAYS]
+            print(f"| {budget} | {' | '.join(cells)} |")
+
+
+def _cell(values: list[float], name: str) -> str:
+    if name != "regret":
+        return f"{100 * np.mean(values):.0f} %"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f} %"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--output", default="images.json")
     main(**vars(parser.parse_args()))

@@ -13,6 +13,9 @@ from lamsearch.evaluated import EvaluatedLam, effective_beta
 from lamsearch.others import OtherReward
 from lamsearch.summary import ConstraintCheck, Summary
 
+_ENOUGH_IMAGES = 32
+"""With fewer, intervals hold less often than they say (`examples/benchmarks/images.py`)."""
+
 
 def summary_table(summary: Summary) -> RenderableType:
     """Return the evaluations in the order of λ, and under them the answer."""
@@ -85,6 +88,10 @@ def _answer(summary: Summary) -> list[Text]:
     )
     if summary.limited_by == "images":
         lines.append("limited by the images: more of them would help (--images), more λs hardly")
+    usable = min(e.images - e.missing for e in summary.evaluations)
+    if 1 < usable < _ENOUGH_IMAGES:  # of plain numbers the error is inferred
+        few = f"few images ({usable} at a λ): with less than {_ENOUGH_IMAGES}"
+        lines.append(f"{few} the intervals hold less often than they say")
     if summary.unfinished:
         also = f"{summary.unfinished} more under way or interrupted"
         lines.append(f"{also}: the answer may still change, run again to finish")

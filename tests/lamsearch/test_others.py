@@ -58,6 +58,13 @@ def test_other_rewards_are_reported_with_their_gain_over_the_reference() -> None
     assert "guard at λ*" in text
 
 
+def test_few_images_are_said_to_be_few() -> None:
+    few = lamsearch.search(lambda lam: scores(lam)["score"][:20], budget=4)
+    assert "few images (20 at a λ): with less than 32" in shown(few)
+    assert "few images" not in shown(lamsearch.search(lambda lam: scores(lam)["score"], budget=4))
+    assert "few images" not in shown(lamsearch.search(lambda lam: -lam, budget=4))
+
+
 def test_the_json_has_them() -> None:
     answer = json.loads(json.dumps(lamsearch.search(scores, budget=4).to_json(), allow_nan=False))
     assert set(answer["evaluations"][0]["others"]) == {"guard", "rising"}
