@@ -80,17 +80,18 @@ def main(
         if seed not in done:
             folder = path.absolute().parent
             rows.append(run_seed(seed, anchor=anchor, reward=reward, budget=budget, folder=folder))
-            save(path, rows, budget)
+            command = f"python examples/benchmarks/seeds.py --seeds {seeds} --budget {budget}"
+            save(path, rows, command)
     report(rows, reward)
     return rows
 
 
-def save(path: Path, rows: list[dict[str, Any]], budget: int) -> None:
+def save(path: Path, rows: list[dict[str, Any]], command: str) -> None:
     names = ("torch", "diffusers", "transformers", "botorch", "gpytorch", "optuna")
     path.write_text(
         json.dumps(
             {
-                "command": f"python examples/benchmarks/seeds.py --budget {budget}",
+                "command": command,
                 "versions": {name: version(name) for name in names},
                 "rows": rows,
             },

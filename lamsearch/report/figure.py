@@ -75,7 +75,7 @@ def _draw_curve(axes: Any, surrogate: Surrogate, color: str) -> None:
     """Draw the posterior of a reward with pointwise intervals, and what was observed of it."""
     lams = torch.linspace(*surrogate.bounds, _POINTS, dtype=torch.float64)
     mean, half = surrogate.mean(lams), 1.96 * surrogate.variance(lams).sqrt()
-    label = "95 % interval of J(λ), but for a shift of all"
+    label = "95 % interval of J(λ), up to a common shift"
     axes.fill_between(
         lams, mean - half, mean + half, color=color, alpha=0.18, linewidth=0, label=label
     )
