@@ -61,7 +61,6 @@ class Recommendation:
         plan_share: Part of the expected loss that would stay if the images' curve were known at
             every λ, so that only more images can reduce it; None where errors are independent, and
             for the paper's answer, which loses for other reasons.
-        feasible: Whether the constraint holds at λ* with the confidence asked.
     """
 
     lam: float
@@ -75,7 +74,6 @@ class Recommendation:
     probability: float
     expected_loss: float
     plan_share: float | None
-    feasible: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,6 @@ def recommend(
         probability=curves.probability(epsilon),
         expected_loss=loss,
         plan_share=None if observed else _plan_share(surrogate, loss, feasible, least),
-        feasible=bool(_allowed(at, feasible, confidence).all()),
     )
 
 

@@ -229,14 +229,13 @@ def test_a_constraint_restricts_the_answer_and_its_edge_is_in_the_interval():
 
     answer = recommend(surrogate, feasible=below_half, confidence=0.9)
     assert answer.lam == pytest.approx(0.4 - scale * math.log(9), abs=1e-3)
-    assert answer.feasible
+    assert below_half(tensor(answer.lam)) >= 0.9
     tail = scale * math.log(39)
     assert answer.lam_interval == pytest.approx((0.4 - tail, 0.4 + tail), abs=0.02)
     slack = recommend(surrogate, feasible=lambda lams: torch.ones_like(lams))
     assert slack == recommend(surrogate)
     nowhere = recommend(surrogate, feasible=lambda lams: 0.5 * below_half(lams), confidence=0.9)
-    assert not nowhere.feasible
-    assert nowhere.lam < 0.4
+    assert 0 <= nowhere.lam < 0.4
 
 
 def test_the_papers_answer_is_the_best_observed():
