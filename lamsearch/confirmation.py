@@ -23,7 +23,7 @@ from lamsearch.errors import StudyError
 from lamsearch.evaluated import EvaluatedLam, evaluated_lams
 from lamsearch.observations import observe
 from lamsearch.others import other_means, other_names
-from lamsearch.records import Evaluation, merged, score_rows
+from lamsearch.records import Evaluation, merged, score_rows, settled
 from lamsearch.study import Study
 
 LEAST_IMAGES = 2
@@ -97,10 +97,9 @@ def next_missing(
         left: Images left in the budget; none is set here but `images` at each λ.
     """
     seen = dict.fromkeys(lams, 0)
-    scored = {each.lam for each in evaluations if each.state == TrialState.COMPLETE}
-    for evaluation in evaluations:
-        done = evaluation.state != TrialState.FAIL or evaluation.lam in scored
-        if done and evaluation.image_range is not None:
+    running = [each for each in evaluations if each.state == TrialState.RUNNING]
+    for evaluation in (*settled(evaluations), *running):
+        if evaluation.image_range is not None:
             seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.image_range[1])
     return next((Step(lam, seen[lam], images) for lam in lams if seen[lam] < images), None)
 

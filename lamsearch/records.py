@@ -126,6 +126,16 @@ class Evaluation:
         return row
 
 
+def settled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return what is not to be tried again: complete, or without a usable score where others are.
+
+    An evaluation that failed at a λ where nothing was scored is: its cause may have been mended.
+    """
+    scored = {each.lam for each in evaluations if each.state == TrialState.COMPLETE}
+    ends = (TrialState.COMPLETE, TrialState.FAIL)
+    return [each for each in evaluations if each.state in ends and each.lam in scored]
+
+
 def merged(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """Join what was evaluated at the same λ on other images, as `--images auto` does step by step.
 

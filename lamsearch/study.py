@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from lamsearch.allocation import Step
 from lamsearch.errors import EvaluationError, StudyError
 from lamsearch.leases import Leases
-from lamsearch.records import IMAGE_RANGE_KEY, PARAMETER, Batch, Evaluation
+from lamsearch.records import IMAGE_RANGE_KEY, PARAMETER, Batch, Evaluation, settled
 from lamsearch.storage import open_storage, shown
 
 _MANIFEST_KEY = "manifest"
@@ -147,12 +147,13 @@ class Study:
         with self._turns.turn(self._study._study_id):
             # Read once: a trial that another worker finishes meanwhile must not slip through.
             trials = self._trials()
+            evaluations = [Evaluation.of(trial) for trial in trials]
             cost = _one if allocate is None else _images
-            left = budget - sum(map(cost, _done(trials)))
-            for trial in trials:
+            left = budget - sum(map(cost, settled(evaluations)))
+            for trial, evaluation in zip(trials, evaluations, strict=True):
                 if trial.state != TrialState.RUNNING:
                     continue
-                left -= cost(trial)
+                left -= cost(evaluation)
                 if left < 0:  # the budget was lowered
                     return None
                 if self._claim(trial._trial_id):
@@ -161,7 +162,7 @@ class Study:
                 return None
             # A process that died before it took what it had enqueued leaves that to the next one.
             if allocate is not None and all(t.state != TrialState.WAITING for t in trials):
-                step = allocate([Evaluation.of(trial) for trial in trials], left)
+                step = allocate(evaluations, left)
                 if step is None:
                     return None
                 images = {IMAGE_RANGE_KEY: [step.start, step.stop]}
@@ -240,18 +241,11 @@ class Study:
         return self._database.get_trial_id_from_study_id_trial_number(study_id, evaluation.number)
 
 
-def _done(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """What was completed, and more images at such a λ of which none is usable."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    scored = {trial.params.get(PARAMETER) for trial in complete}
-    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
-    return complete + [trial for trial in failed if trial.params.get(PARAMETER) in scored]
-
-
-def _one(trial: FrozenTrial) -> int:
+def _one(evaluation: Evaluation) -> int:
     return 1
 
 
-def _images(trial: FrozenTrial) -> int:
-    start, stop = trial.user_attrs[IMAGE_RANGE_KEY]
-    return int(stop - start)
+def _images(evaluation: Evaluation) -> int:
+    assert evaluation.image_range is not None  # where the budget counts images, each has its own
+    start, stop = evaluation.image_range
+    return stop - start

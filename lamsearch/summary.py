@@ -136,6 +136,7 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
     Raises:
         StudyError: If no evaluation is finished.
     """
+    unfinished = study.unfinished  # asked first: what ends meanwhile is counted
     evaluations = merged(study.evaluations())
     if not evaluations:
         raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
@@ -163,7 +164,7 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
             beta=beta,
             others=other_means(evaluations),
         ),
-        unfinished=study.unfinished,
+        unfinished=unfinished,
         anchor=manifest.get("anchor"),
         reward=manifest.get("reward"),
         study=study.name,

@@ -7,15 +7,19 @@ import os
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from hypothesis import settings
+from rich.console import Console
 
 import tiny_clip
 import tiny_pipelines
+from lamsearch.report.table import summary_table
+from lamsearch.summary import Summary
 
 # No timed assertion, and the same cases in every run.
 settings.register_profile("lamsearch", deadline=None, derandomize=True)
@@ -26,6 +30,19 @@ settings.load_profile("lamsearch")
 def _one_thread() -> None:
     """Tensors this small are slower on two threads, and by far on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shown() -> Callable[[Summary], str]:
+    """What the terminal shows of an answer."""
+
+    def text(summary: Summary) -> str:
+        console = Console(width=160)
+        with console.capture() as capture:
+            console.print(summary_table(summary))
+        return capture.get()
+
+    return text
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from scipy.interpolate import CubicSpline
 
 from lamsearch.allocation import LEAST_NEW, next_step
 from lamsearch.design import initial_lams
-from lamsearch.proposal import History, propose
+from lamsearch.proposal import INITIAL_DESIGN, History, propose
 from lamsearch.recommendation import recommend
 from lamsearch.schedule import Schedule
 from lamsearch.strategy import Strategy
@@ -39,8 +39,8 @@ BOUNDS = (0.0, 1.0)
 LAMS = 12
 BUDGETS = (96, 192, 384, 768, 1536)
 WAYS = ("fixed", "rotating", "auto")
-LEAST_AUTO = 4 * LEAST_NEW
-"""The images of its first four λs."""
+LEAST_AUTO = INITIAL_DESIGN * LEAST_NEW
+"""The images of its initial design."""
 
 Outcome: TypeAlias = dict[str, float]
 """Of one search: the regret in percent, and 1 or 0 for each interval that holds or does not."""
@@ -96,7 +96,7 @@ def by_plan(way: str, budget: int, seed: int) -> Outcome:
 def by_allocation(budget: int, seed: int) -> Outcome:
     """The search adds λs, or images at one that it has, until the budget is used."""
     images = drawn(seed)
-    counts = dict.fromkeys(initial_lams(4, seed=seed), LEAST_NEW)
+    counts = dict.fromkeys(initial_lams(INITIAL_DESIGN, seed=seed), LEAST_NEW)
 
     def surrogate() -> Surrogate:
         table = np.full((len(counts), budget), np.nan)

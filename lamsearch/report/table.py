@@ -88,8 +88,8 @@ def _answer(summary: Summary) -> list[Text]:
     )
     if summary.limited_by == "images":
         lines.append("limited by the images: more of them would help (--images), more λs hardly")
-    usable = min(e.images - e.missing for e in summary.evaluations)
-    if 1 < usable < _ENOUGH_IMAGES:  # of plain numbers the error is inferred
+    usable = min((e.images - e.missing for e in summary.evaluations if e.images > 1), default=0)
+    if 0 < usable < _ENOUGH_IMAGES:  # of plain numbers the error is inferred
         few = f"few images ({usable} at a λ): with less than {_ENOUGH_IMAGES}"
         lines.append(f"{few} the intervals hold less often than they say")
     if summary.unfinished:
@@ -135,10 +135,10 @@ def _constraint(check: ConstraintCheck) -> Text:
 def _confirmation(confirmation: Confirmation, summary: Summary) -> list[Text]:
     means = "   ".join(f"λ {row.lam:.3f} {row.value:.5f}" for row in confirmation.values)
     least, most = min(counts := [row.images for row in confirmation.values]), max(counts)
-    images = f"{most} images" if least == most else f"{least} to {most} images (not finished)"
+    images = f"{most}" if least == most else f"{least} to {most}"
     lines = [
         Text(),
-        Text(f"held out: {images} at each λ, of prompts new to the search"),
+        Text(f"held out: {images} images at each λ, of prompts new to the search"),
         Text(f"{_reward(summary)}  {means}"),
     ]
     for d in confirmation.differences:

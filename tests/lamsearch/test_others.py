@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import lamsearch
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
-from lamsearch.report.table import summary_table
 from lamsearch.study import Study
+
+Shown = Callable[[lamsearch.Summary], str]
 
 EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
 RESIDUALS = np.random.default_rng(1).normal(0, 0.05, 40)
@@ -30,14 +31,7 @@ def scores(lam: float) -> dict[str, np.ndarray]:
 LEVEL = scores(0.0)["guard"].mean()
 
 
-def shown(result: lamsearch.Summary) -> str:
-    console = Console(width=160)
-    with console.capture() as capture:
-        console.print(summary_table(result))
-    return capture.get()
-
-
-def test_other_rewards_are_reported_with_their_gain_over_the_reference() -> None:
+def test_other_rewards_are_reported_with_their_gain_over_the_reference(shown: Shown) -> None:
     result = lamsearch.search(scores, budget=8)
     plain = lamsearch.search(lambda lam: scores(lam)["score"], budget=8)
     assert [e.lam for e in result.evaluations] == [e.lam for e in plain.evaluations]
@@ -58,7 +52,7 @@ def test_other_rewards_are_reported_with_their_gain_over_the_reference() -> None
     assert "guard at λ*" in text
 
 
-def test_few_images_are_said_to_be_few() -> None:
+def test_few_images_are_said_to_be_few(shown: Shown) -> None:
     few = lamsearch.search(lambda lam: scores(lam)["score"][:20], budget=4)
     assert "few images (20 at a λ): with less than 32" in shown(few)
     assert "few images" not in shown(lamsearch.search(lambda lam: scores(lam)["score"], budget=4))
@@ -73,7 +67,7 @@ def test_the_json_has_them() -> None:
     assert answer["constraint"] is answer["confirmation"] is None
 
 
-def test_where_lam_0_is_out_of_bounds_there_is_no_gain() -> None:
+def test_where_lam_0_is_out_of_bounds_there_is_no_gain(shown: Shown) -> None:
     result = lamsearch.search(scores, budget=4, bounds=(0.5, 1.0))
     assert [other.gain for other in result.others] == [None, None]
     assert "against the reference" not in shown(result)
@@ -111,7 +105,9 @@ def test_plain_numbers_by_name() -> None:
         ("guard >= 0.9", 0.9),
     ],
 )
-def test_a_constraint_keeps_the_answer_where_the_guard_holds(constraint: str, least: float) -> None:
+def test_a_constraint_keeps_the_answer_where_the_guard_holds(
+    constraint: str, least: float, shown: Shown
+) -> None:
     result = lamsearch.search(scores, budget=10, constraint=constraint)
     assert scores(result.lam)["guard"].mean() >= least
     assert result.lam < lamsearch.search(scores, budget=10).lam - 0.1
@@ -133,7 +129,7 @@ def test_the_search_looks_where_the_constraint_holds() -> None:
     assert middles["guard >= reference - 0.08"] < 0.45 < middles[None]
 
 
-def test_a_constraint_that_holds_nowhere_is_said_so() -> None:
+def test_a_constraint_that_holds_nowhere_is_said_so(shown: Shown) -> None:
     result = lamsearch.search(scores, budget=6, constraint="guard >= 1.3")
     assert result.constraint is not None
     assert not result.constraint.met

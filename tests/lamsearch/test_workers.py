@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier, Event
@@ -18,13 +19,11 @@ import optuna
 import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 
 import lamsearch.leases
 from lamsearch import LamSampler
 from lamsearch.acquisition import CLEARANCE
 from lamsearch.leases import Leases
-from lamsearch.report.table import summary_table
 from lamsearch.storage import open_storage
 from lamsearch.study import Batch, Study
 from lamsearch.summary import Summary, summarize
@@ -147,26 +146,21 @@ def test_a_worker_leaves_when_the_rest_is_in_other_hands(url: str) -> None:
     assert second.next_evaluation(1) == evaluation
 
 
-def test_an_answer_says_that_evaluations_are_not_finished() -> None:
+def test_an_answer_says_that_evaluations_are_not_finished(
+    shown: Callable[[Summary], str],
+) -> None:
     study = Study("s", None, sampler=Steps())
     work(study, 2)
     begun = study.next_evaluation(3)
     assert begun is not None
     before = summarize(study)
     assert (len(before.evaluations), before.unfinished) == (2, 1)
-    assert "1 more under way or interrupted" in printed(before)
+    assert "1 more under way or interrupted" in shown(before)
     study.release(begun)
     work(study, 3)
     after = summarize(study)
     assert (len(after.evaluations), after.unfinished) == (3, 0)
-    assert "under way" not in printed(after)
-
-
-def printed(summary: Summary) -> str:
-    console = Console(width=160)
-    with console.capture() as capture:
-        console.print(summary_table(summary))
-    return capture.get()
+    assert "under way" not in shown(after)
 
 
 @pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").is_file(), reason="Linux only")
