@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -42,8 +42,13 @@ WAYS = ("fixed", "rotating", "auto")
 LEAST_AUTO = INITIAL_DESIGN * LEAST_NEW
 """The images of its initial design."""
 
+INTERVALS = ("λ*", "J(λ*) − J(1)")
+
 Outcome: TypeAlias = dict[str, float]
 """Of one search: the regret in percent, and 1 or 0 for each interval that holds or does not."""
+
+Row: TypeAlias = dict[str, Any]
+"""A way and a number of images, and the outcomes of all seeds as columns."""
 
 
 @cache
@@ -110,35 +115,43 @@ def by_allocation(budget: int, seed: int) -> Outcome:
     return outcome(surrogate())
 
 
-def main(seeds: int = 100, output: str = "images.json") -> dict[str, dict[str, list[Outcome]]]:
+def main(seeds: int = 100, output: str = "images.json") -> list[Row]:
     torch.set_num_threads(1)
-    found = {
-        str(budget): {
-            way: [
-                by_allocation(budget, seed) if way == "auto" else by_plan(way, budget, seed)
-                for seed in range(seeds)
-            ]
-            for way in WAYS
-            if way != "auto" or budget >= LEAST_AUTO
-        }
+    rows = [
+        columns(way, budget, seeds)
         for budget in BUDGETS
-    }
+        for way in WAYS
+        if way != "auto" or budget >= LEAST_AUTO
+    ]
     versions = {name: version(name) for name in ("torch", "botorch", "scipy")}
     command = f"python examples/benchmarks/images.py --seeds {seeds}"
-    stored = {"command": command, "versions": versions, "outcomes": found}
-    Path(output).write_text(json.dumps(stored, indent=1, ensure_ascii=False))
-    report(found)
-    return found
+    save(Path(output), {"command": command, "versions": versions}, rows)
+    report(rows)
+    return rows
 
 
-def report(found: dict[str, dict[str, list[Outcome]]]) -> None:
-    for name in ("regret", "λ*", "J(λ*) − J(1)"):
+def columns(way: str, budget: int, seeds: int) -> Row:
+    search = by_allocation if way == "auto" else partial(by_plan, way)
+    outcomes = [search(budget, seed) for seed in range(seeds)]
+    return {"way": way, "images": budget} | {
+        name: [each[name] for each in outcomes] for name in outcomes[0]
+    }
+
+
+def save(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text(json.dumps(about)[:-1] + f', "rows": [\n{lines}\n]}}\n')
+
+
+def report(rows: list[Row]) -> None:
+    found = {(row["images"], row["way"]): row for row in rows}
+    for name in ("regret", *INTERVALS):
         title = name if name == "regret" else f"interval of {name} holds"
         print(f"\n| {title}: images | 12 λs, fixed plan | 12 λs, rotating plan | --images auto |")
         print("|---|---|---|---|")
-        for budget, ways in found.items():
-            rows = {way: [each[name] for each in outcomes] for way, outcomes in ways.items()}
-            cells = [_cell(rows[way], name) if way in rows else "–" for way in WAYS]
+        for budget in BUDGETS:
+            own = [found.get((budget, way)) for way in WAYS]
+            cells = ["–" if row is None else _cell(row[name], name) for row in own]
             print(f"| {budget} | {' | '.join(cells)} |")
 
 
