@@ -6,9 +6,11 @@
 | a, b | `factor`, `bound` | the constraint as one inequality, G(λ) − a·G(0) ≥ b | numbers |
 | m, k | `means`, ... | each member's posterior mean and covariance of G | (U, g) |
 | w | `weights` | of the members, the sets of hyperparameters | (U,) |
-| v | `offset` | variance of the offset that all values of the guard share | number |
+| v | `offset_variance` | of the offset that all values of the guard share | number |
+| c | `shared` | covariance of the member's error with that offset | (U, g) |
 
-    P(λ) = Σ w Φ((m(λ) − a·m(0) − b)/s),  s² = k(λ,λ) − 2a·k(λ,0) + a²·k(0,0) + (1 − a)²·v
+    P(λ) = Σ w Φ((m(λ) − a·m(0) − b)/s)
+    s² = k(λ,λ) − 2a·k(λ,0) + a²·k(0,0) + (1 − a)²·v + 2(1 − a)(c(λ) − a·c(0))
 
 The offset cancels in a difference to the reference (a = 1) but not in an absolute level (a = 0).
 """
@@ -139,13 +141,16 @@ def feasibility(guard: Surrogate, constraint: Constraint) -> Callable[[Tensor], 
     origin = torch.zeros(1, dtype=torch.float64)
     reference, reference_variance = guard.marginals(origin)
     factor, bound = constraint.inequality(guard.mean(origin).item())
-    offset = (1 - factor) ** 2 * guard.observations.offset_variance
+    reference_shared = guard.offset_covariance(origin)
+    left = 1 - factor  # of the offset
 
     def probability(lams: Tensor) -> Tensor:
         means, variances = guard.marginals(lams)
         together = guard.members(lams, origin)[1].squeeze(-1)
         spread = variances - 2 * factor * together + factor**2 * reference_variance
-        z = (means - factor * reference - bound) / (spread.clamp_min(0) + offset).sqrt()
+        shared = guard.offset_covariance(lams) - factor * reference_shared
+        spread += left**2 * guard.observations.offset_variance + 2 * left * shared
+        z = (means - factor * reference - bound) / spread.clamp_min(0).sqrt()
         # Without any uncertainty left it holds or does not, Φ(±∞); and 0/0 is 0 ≥ 0.
         z = z.nan_to_num(torch.inf, posinf=torch.inf, neginf=-torch.inf)
         # Φ underflows; a trace of a heavier tail still tells which λ is the least hopeless.

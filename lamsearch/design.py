@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from numbers import Integral
+from typing import Any
 
 import torch
+
+from lamsearch.errors import SettingsError
+
+
+def checked_seed(seed: Any) -> int:
+    """Return the seed; everything random in a search depends on it.
+
+    Raises:
+        SettingsError: If it is no whole number from 0 to 2⁶³ − 1.
+    """
+    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**63):
+        raise SettingsError(f"seed {seed} given, expected 0 to 2⁶³ − 1")
+    return int(seed)
 
 
 def initial_lams(
@@ -28,7 +43,7 @@ def initial_lams(
     if count < 1 or design not in ("anchored", "uniform"):
         raise ValueError(f"need count ≥ 1 and design anchored or uniform: {count}, {design!r}")
     low, high = bounds
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(count, dtype=torch.float64, generator=generator).tolist()
     if design == "uniform":
         return [low + (high - low) * u for u in draws]

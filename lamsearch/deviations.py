@@ -135,7 +135,7 @@ def compare(lams: Tensor, table: Tensor) -> Comparison | None:
     start, table = start + corrections[best], _without_effects(table - corrections[best, :, None])
     sums = sum_images(correlation[best, None], table, alike)
     variance = sums.squares.item() / freedom + floor
-    wider = _widening(table.shape[1])
+    wider = widening(table.shape[1])
     scatter = wider * _scatter(variance, correlation[best], sums, table.shape[1])
     size = scatter.diagonal().mean()
     sums = sum_images(_regular(scatter / size)[None], table, alike)
@@ -210,8 +210,8 @@ def _scatter(variance: float, correlation: Tensor, sums: Sums, images: int) -> T
     return centre @ total @ centre / weight
 
 
-def _widening(images: int) -> float:
-    """By how much to widen a variance that m ≥ 2 images give: 1.04 for 64, 1.5 for 8, 42 for 2."""
+def widening(images: int) -> float:
+    """Return by how much to widen a variance that m ≥ 2 images give: 1.04 for 64, 42 for 2."""
     few, many = stdtrit([images - 1, math.inf], 0.975)
     return float((few / many) ** 2)
 

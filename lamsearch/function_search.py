@@ -13,7 +13,7 @@ from lamsearch.constraint import parse_constraint
 from lamsearch.errors import EvaluationError, SettingsError
 from lamsearch.loop import search_loop
 from lamsearch.options import SearchOptions, parse_tolerance
-from lamsearch.records import Batch, Evaluation
+from lamsearch.records import LARGEST_SCORE, Batch, Evaluation
 from lamsearch.strategy import Strategy
 from lamsearch.study import Study
 from lamsearch.summary import Summary, summarize
@@ -131,10 +131,11 @@ class FunctionEvaluation:
 
 def _scores(lam: float, returned: ArrayLike) -> NDArray[np.float64]:
     scores = np.atleast_1d(np.asarray(returned, dtype=np.float64))
-    if scores.ndim != 1 or not len(scores) or np.isinf(scores).any():
+    infinite = np.abs(scores) > LARGEST_SCORE
+    if scores.ndim != 1 or not len(scores) or infinite.any():
         raise EvaluationError(
             f"the evaluation of lam = {lam:g} returned shape {scores.shape} with "
-            f"{int(np.isinf(scores).sum())} infinite scores: expected one number or a 1-D "
+            f"{int(infinite.sum())} infinite scores: expected one number or a 1-D "
             "array of scores, NaN = missing"
         )
     return scores

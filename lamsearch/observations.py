@@ -10,6 +10,7 @@ Comparisons are made within images (`lamsearch.deviations`): what the images hav
 | R̂_j | `values` | mean score at λ_j; the paper's R̂ where all images are there | (n,) |
 | Cov | `covariance` | of the values' errors, without the offset; NaN diagonal = unknown | (n, n) |
 | Var(a_i)/m | `offset_variance` | of the offset common to all values | number |
+| Cov(a_i, d_i)/m | `offset_covariance` | of the offset with the values' other errors | (n,) |
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from lamsearch.deviations import Deviations, compare
+from lamsearch.deviations import PRIOR_IMAGES, Deviations, compare, widening
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +37,10 @@ class Observations:
             independent.
         working: (n,) variances that would make the differences of the values as uncertain as they
             are on average, if their errors were independent; NaN = unknown.
-        offset_variance: Variance of the offset that all values share. It is part of the standard
-            error of J(λ) but plays no part in any comparison of two λs.
+        offset_covariance: (n,) of the values' errors with the offset that all values share: images
+            that score high may be those that lose most with λ.
+        offset_variance: Variance of that offset. Both are part of the standard error of J(λ) but
+            play no part in any comparison of two λs.
         deviations: Of single images, where all values come from images that can be compared.
         images: Images in one evaluation, on average.
     """
@@ -46,19 +49,21 @@ class Observations:
     values: Tensor
     covariance: Tensor
     working: Tensor
+    offset_covariance: Tensor
     offset_variance: float = 0.0
     deviations: Deviations | None = None
     images: float = 1.0
 
     def __post_init__(self) -> None:
         n = len(self.lams) if self.lams.ndim == 1 else 0
-        tensors = (self.lams, self.values, self.working, self.covariance)
+        vectors = (self.lams, self.values, self.working, self.offset_covariance)
+        tensors = (*vectors, self.covariance)
         shapes = [tuple(t.shape) for t in tensors]
-        if not n or shapes != [(n,), (n,), (n,), (n, n)]:
-            expected = "lams, values, working (n ≥ 1,) and covariance (n, n)"
+        if not n or shapes != [*[(n,)] * len(vectors), (n, n)]:
+            expected = "lams, values, working, offset_covariance (n ≥ 1,) and covariance (n, n)"
             raise ValueError(f"{expected} expected, got {shapes}")
         if any(t.dtype != torch.float64 for t in tensors):
-            raise TypeError("lams, values, working and covariance must be float64")
+            raise TypeError("all tensors must be float64")
         if not (self.lams.isfinite().all() and self.values.isfinite().all()):
             raise ValueError("lams and values must be finite; leave failed evaluations out")
         if (self.variances < 0).any() or (self.working < 0).any() or self.offset_variance < 0:
@@ -69,7 +74,8 @@ class Observations:
         cls, lams: Tensor, values: Tensor, variances: Tensor, offset_variance: float = 0.0
     ) -> Observations:
         """Return observations whose errors are independent, of known variances (n,) or NaN."""
-        return cls(lams, values, variances.diag(), variances, offset_variance)
+        nothing = torch.zeros_like(lams)
+        return cls(lams, values, variances.diag(), variances, nothing, offset_variance)
 
     @property
     def variances(self) -> Tensor:
@@ -135,8 +141,9 @@ def observe(lams: Sequence[float], scores: Sequence[ArrayLike]) -> Observations:
     for index, group in groups:
         values[index] = group.values
         working[index] = group.working + group.offset_variance
-        covariance[index[:, None], index] = group.covariance + group.offset_variance
-    return Observations(at, values, covariance, working)
+        offset = group.offset_covariance[:, None] + group.offset_covariance + group.offset_variance
+        covariance[index[:, None], index] = group.covariance + offset
+    return Observations(at, values, covariance, working, torch.zeros_like(at))
 
 
 def _row(lam: float, score: ArrayLike) -> Tensor:
@@ -179,7 +186,9 @@ def _group(lams: Tensor, table: Tensor) -> Observations:
     comparison = compare(lams, table) if len(lams) > 1 else None
     if comparison is None:
         return _incomparable(lams, table)
-    level, offset_variance = _level(table - comparison.contrasts[:, None])
+    level, offset_variance, offset_covariance = _level(
+        table - comparison.contrasts[:, None], comparison.covariance.diagonal()
+    )
     present = ~table.isnan()
     images = (present & (present.sum(dim=0) > 1)).sum(dim=1).double()  # others compare nothing
     differences = comparison.covariance.trace() / (len(lams) - 1)
@@ -188,6 +197,7 @@ def _group(lams: Tensor, table: Tensor) -> Observations:
         values=level + comparison.contrasts,
         covariance=comparison.covariance,
         working=differences * images.reciprocal() / images.reciprocal().mean(),
+        offset_covariance=offset_covariance,
         offset_variance=offset_variance,
         deviations=comparison.deviations,
         images=images.mean().item(),
@@ -197,14 +207,34 @@ def _group(lams: Tensor, table: Tensor) -> Observations:
 def _incomparable(lams: Tensor, table: Tensor) -> Observations:
     """Observations of one evaluation, or of some that have a single image in common."""
     if len(lams) == 1 and table.shape[1] > 1:
-        level, offset_variance = _level(table)
         nothing = torch.zeros_like(lams)
+        level, offset_variance, _ = _level(table, nothing)
         return Observations.independent(lams, level.expand(1), nothing, offset_variance)
     unknown = torch.full_like(lams, torch.nan)
     return Observations.independent(lams, table.nanmean(dim=1), unknown)
 
 
-def _level(table: Tensor) -> tuple[Tensor, float]:
-    """Mean over the images of what they have in common at all λs, and its variance."""
+def _level(table: Tensor, variances: Tensor) -> tuple[Tensor, float, Tensor]:
+    """Mean over the images of what they have in common at all λs, and how sure it is.
+
+    Args:
+        table: (k, m) scores less the differences of J, NaN = missing.
+        variances: (k,) of the errors of these differences.
+
+    Returns:
+        The mean, its variance, and its covariances (k,) with these errors; estimated and widened
+        as the errors' own covariance is.
+    """
     effects = table.nanmean(dim=0)
-    return effects.mean(), effects.var().item() / len(effects) if len(effects) > 1 else 0.0
+    level, images = effects.mean(), len(effects)
+    if images < 2:
+        return level, 0.0, torch.zeros_like(variances)
+    wider = widening(images) / images
+    variance = wider * effects.var().item()
+    seen = (~table.isnan()).sum(dim=1)
+    weight = PRIOR_IMAGES - 1 + seen
+    covariance = wider * ((table - effects) * (effects - level)).nansum(dim=1) / weight
+    covariance -= covariance.mean()
+    # So it is without holes; with them it must not make the variance of a level negative.
+    most = ((seen - 1) / weight * variances * variance).sqrt()
+    return level, variance, covariance.clamp(-most, most)

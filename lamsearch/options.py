@@ -12,12 +12,16 @@ from optuna.trial import TrialState
 
 from lamsearch.allocation import Step
 from lamsearch.constraint import Constraint, parse_constraint
+from lamsearch.design import checked_seed
 from lamsearch.errors import SettingsError
 from lamsearch.proposal import History, propose_step
 from lamsearch.recommendation import Tolerance, should_stop
 from lamsearch.records import Evaluation, merged
 from lamsearch.sampler import LamSampler
 from lamsearch.strategy import CHOICES, Strategy
+
+_LARGEST_BOUND, _LEAST_WIDTH = 1e6, 1e-6
+"""Of λ. Beyond, it would not be told apart where it is stored by name, or rounded."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ class SearchOptions:
         low, high = self.bounds
         if self.budget < 1:
             raise SettingsError(f"budget {self.budget} given, expected at least 1 evaluation")
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise SettingsError(f"bounds {low:g} {high:g} given, expected LO < HI")
-        if not 0 <= self.seed < 2**63:
-            raise SettingsError(f"seed {self.seed} given, expected 0 to 2⁶³ − 1")
+        if not (max(abs(low), abs(high)) <= _LARGEST_BOUND and high - low >= _LEAST_WIDTH):
+            raise SettingsError(
+                f"bounds {low:g} {high:g} given, expected LO < HI: numbers up to "
+                f"{_LARGEST_BOUND:g} that differ by {_LEAST_WIDTH:g} or more"
+            )
+        checked_seed(self.seed)
         if not 0 < self.confidence < 1:
             raise SettingsError(f"confidence {self.confidence:g} given, expected 0 < P < 1")
         guard = self.constraint
@@ -77,7 +83,7 @@ class SearchOptions:
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> SearchOptions:
         """Return the options that a study's manifest holds."""
-        low, high = manifest.get("bounds", (0.0, 1.0))
+        low, high = manifest["bounds"]
         choices = {name: manifest[name] for name in CHOICES if name in manifest}
         text = manifest.get("constraint")
         return cls(

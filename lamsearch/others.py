@@ -5,7 +5,6 @@ Each is seen as the optimised one is, by a surrogate of its own over the same im
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -77,8 +76,7 @@ def other_means(evaluations: Sequence[Evaluation]) -> dict[str, list[float]]:
 def other_reward(surrogate: Surrogate, name: str, lam: float) -> OtherReward:
     """Return what the surrogate of another reward says of λ*."""
     at = torch.tensor([lam], dtype=torch.float64)
-    variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
     inside = surrogate.bounds[0] <= 0 <= surrogate.bounds[1]
     over_reference = gain(surrogate, lam, 0.0) if inside else None
-    value, stderr = surrogate.mean(at).item(), math.sqrt(variance)
+    value, stderr = surrogate.mean(at).item(), surrogate.level_variance(at).sqrt().item()
     return OtherReward(name, value, stderr, over_reference, surrogate)

@@ -122,11 +122,10 @@ def recommend(
     curves = _Curves(surrogate, lam, feasible, least)
     low, high = curves.interval()
     epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
-    variance = surrogate.variance(at).item() + surrogate.observations.offset_variance
     return Recommendation(
         lam=lam,
         value=surrogate.mean(at).item(),
-        value_stderr=math.sqrt(variance),
+        value_stderr=surrogate.level_variance(at).sqrt().item(),
         lam_interval=(min(low, lam), max(high, lam)),
         best_observed=best,
         gain_over_reference=gain(surrogate, lam, 0.0),

@@ -21,6 +21,9 @@ PARAMETER = "lam"
 IMAGE_RANGE_KEY = "images"
 _BATCH_KEY = "scores:"
 
+LARGEST_SCORE = 1e150
+"""Of larger ones the squares overflow: they are as unusable as infinite ones."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -47,9 +50,9 @@ class Batch:
 
     @property
     def finite(self) -> bool:
-        """Whether no score is infinite."""
+        """Whether no score is infinite, or as good as that."""
         rows = (self.scores, *self.others.values())
-        return not any(math.isinf(score) for row in rows for score in row)
+        return not any(abs(score) > LARGEST_SCORE for row in rows for score in row)
 
     def to_json(self) -> dict[str, Any]:
         """Return what is stored."""
@@ -89,12 +92,15 @@ class Evaluation:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Evaluation:
-        """Read a trial; one without batches, of a plain Optuna script, has its value as score."""
+        """Read a trial; one without batches, of a plain Optuna script, has its value as score.
+
+        An infinite value is none.
+        """
         batches = [
             attribute for key, attribute in trial.user_attrs.items() if key.startswith(_BATCH_KEY)
         ]
         scores = _by_image(batches, [batch["scores"] for batch in batches])
-        if not batches and trial.state == TrialState.COMPLETE and trial.value is not None:
+        if not batches and has_value(trial) and trial.value is not None:
             scores = {0: trial.value}
         recorded = [batch.get("others", {}) for batch in batches]
         names = dict.fromkeys(name for others in recorded for name in others)
@@ -124,6 +130,12 @@ class Evaluation:
         row = np.full(max(self.plan_size, max(self.scores, default=-1) + 1), np.nan)
         row[list(scores)] = list(scores.values())
         return row
+
+
+def has_value(trial: FrozenTrial) -> bool:
+    """Return whether a trial is complete with a value that a search can use."""
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    return value is not None and abs(value) <= LARGEST_SCORE
 
 
 def settled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

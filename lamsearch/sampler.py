@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import threading
 import zlib
 from collections.abc import Sequence
@@ -17,8 +16,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lamsearch.constraint import Constraint
+from lamsearch.design import checked_seed
 from lamsearch.proposal import History, propose
-from lamsearch.records import Evaluation
+from lamsearch.records import Evaluation, has_value
 from lamsearch.strategy import Strategy
 
 _PROPOSED = "lamsearch:proposed:"
@@ -53,7 +53,7 @@ class LamSampler(BaseSampler):
             do; λ is sought where it is probable.
 
     Raises:
-        SettingsError: If the acquisition is unknown.
+        SettingsError: If the acquisition is unknown, or the seed is out of its range.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LamSampler(BaseSampler):
         warn_independent_sampling: bool = True,
         constraint: Constraint | None = None,
     ) -> None:
-        self._seed = seed
+        self._seed = checked_seed(seed)
         self._strategy = Strategy(acquisition) if isinstance(acquisition, str) else acquisition
         self._independent_sampler = independent_sampler
         self._warn_independent_sampling = warn_independent_sampling
@@ -185,7 +185,7 @@ def read_history(start: History, study: optuna.Study, name: str, *, number: int)
             continue
         if not trial.state.is_finished() and trial.number < number:
             pending.append(lam)
-        elif lam is not None and _has_value(trial):
+        elif lam is not None and has_value(trial):
             finished.append(dataclasses.replace(Evaluation.of(trial), lam=lam))
         elif lam is not None:
             (failed if trial.state.is_finished() else taken).append(lam)
@@ -200,14 +200,6 @@ def _lam(trial: FrozenTrial, name: str) -> float | None:
     fixed = attributes.get("fixed_params", {}).get(name)
     lam = trial.params.get(name, attributes.get(_PROPOSED + name, fixed))
     return lam if isinstance(lam, (int, float)) else None
-
-
-def _has_value(trial: FrozenTrial) -> bool:
-    return (
-        trial.state == TrialState.COMPLETE
-        and trial.value is not None
-        and math.isfinite(trial.value)
-    )
 
 
 def _is_plain_float(distribution: BaseDistribution) -> TypeGuard[FloatDistribution]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -106,7 +107,7 @@ class Study:
             )
 
     def evaluations(self) -> list[Evaluation]:
-        """Return the finished evaluations, ordered by number.
+        """Return the finished evaluations, ordered by number, which have a score and a λ in range.
 
         Raises:
             StudyError: If it is another study than one of λ.
@@ -119,7 +120,18 @@ class Study:
                     f"study '{self.name}' has {given} in trial {trial.number}, expected "
                     f"'{PARAMETER}': it is no search of λ"
                 )
-        return [Evaluation.of(trial) for trial in trials]
+        low, high = self.bounds
+        evaluations = [Evaluation.of(trial) for trial in trials]
+        return [each for each in evaluations if each.scores and low <= each.lam <= high]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """λ's range: the last that a finished trial was asked for, which may not be of ours."""
+        for trial in reversed(self._trials(TrialState.COMPLETE)):
+            range_ = trial.distributions.get(PARAMETER)
+            if isinstance(range_, (FloatDistribution, IntDistribution)):
+                return float(range_.low), float(range_.high)
+        return self._bounds
 
     @property
     def busy(self) -> bool:

@@ -142,7 +142,7 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
         raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
     manifest = study.manifest
     beta = manifest.get("beta")
-    options = SearchOptions.of(manifest)
+    options = SearchOptions.of({"bounds": study.bounds, **manifest})
     history = History.of(evaluations, options.history())
     answer, check = _answer(history, options, tolerance or FIVE_PERCENT)
     low, high = options.bounds

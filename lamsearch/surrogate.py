@@ -150,6 +150,17 @@ class Surrogate(Model):
         means, variances = self.marginals(lams)
         return self.weights @ (variances + (means - self.weights @ means).square())
 
+    def level_variance(self, lams: Tensor) -> Tensor:
+        """Variance (g,) of J's own level at `lams` (g,): with the offset common to all values."""
+        shared = 2 * self.weights @ self.offset_covariance(lams)
+        return (self.variance(lams) + self.observations.offset_variance + shared).clamp_min(0)
+
+    @torch.no_grad()
+    def offset_covariance(self, lams: Tensor) -> Tensor:
+        """Each distinct member's covariance (U, g) of its mean's error with the common offset."""
+        known = self.observations.offset_covariance
+        return known @ self._process.cross(lams).weights[..., : len(known), :]
+
     def covariance(self, lams: Tensor, others: Tensor | None = None) -> Tensor:
         """Posterior covariance (g, h) of J at `lams` (g,) and `others`, by default the same."""
         others = lams if others is None else others

@@ -102,6 +102,21 @@ def test_the_probability_is_that_of_the_posterior(level: float, text: str) -> No
     torch.testing.assert_close(feasibility(surrogate, constraint)(lams), share, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("lam", "text"), [(0.0, "g >= 2"), (1.0, "g >= 1"), (1.0, "g >= -50% of reference")]
+)
+def test_the_probability_is_calibrated_where_the_spread_grows(lam: float, text: str) -> None:
+    """Images that lose more, the more they have: P ≥ 95 % at the limit itself is 1 in 20."""
+    rng, at = np.random.default_rng(0), torch.tensor([lam], dtype=torch.float64)
+    sure = []
+    for _ in range(200):
+        effects = rng.normal(size=64)
+        rows = [2 - x + (0.1 + 0.2 * x) * effects + 0.01 * rng.normal(size=64) for x in LAMS]
+        surrogate = fit_surrogate(observe(LAMS, rows))
+        sure.append(feasibility(surrogate, parse_constraint(text))(at).item() >= 0.95)
+    assert np.mean(sure) < 0.1
+
+
 def test_the_reference_is_certain_where_nothing_more_is_asked() -> None:
     at_zero = torch.zeros(1, dtype=torch.float64)
     for text in ("g >= reference", "g >= -1% of reference", "g >= reference - 0.1"):

@@ -38,6 +38,13 @@ def centred(observations):
     return (observations.values - observations.values.mean()).numpy()
 
 
+def variance_of_mean(scores):
+    """With which a normal interval of the mean is Student's t."""
+    scores = np.asarray(scores)
+    error = scipy.stats.t.ppf(0.975, len(scores) - 1) * scipy.stats.sem(scores)
+    return (error / scipy.stats.norm.ppf(0.975)) ** 2
+
+
 def images_of_curves(studies, lams, m, rng):
     """Scores whose images differ in level, slope and curvature, and by something new each time."""
     x = np.asarray(lams)[:, None]
@@ -94,7 +101,7 @@ def test_order_of_images_and_of_evaluations_is_irrelevant(table, seed):
 def test_where_all_images_are_there_the_values_are_plain_means(table):
     observations = observe(lams(len(table)), list(table))
     np.testing.assert_allclose(observations.values, table.mean(1), atol=1e-9)
-    offset = table.mean(0).var(ddof=1) / table.shape[1]
+    offset = variance_of_mean(table.mean(0))
     assert observations.offset_variance == pytest.approx(offset, rel=1e-6, abs=1e-12)
 
 
@@ -119,9 +126,47 @@ def test_many_images_speak_for_themselves():
     table = images_of_curves(1, at, 4000, rng)[0]
     table[4] += 2 * rng.normal(size=4000)  # far noisier at one λ
     observations = observe(list(at), list(table))
-    centre = np.eye(5) - 1 / 5
-    sample = centre @ np.cov(table) @ centre / 4000
+    centre, whole = np.eye(5) - 1 / 5, np.cov(table) / 4000
+    sample = centre @ whole @ centre
     np.testing.assert_allclose(observations.covariance, sample, atol=0.02 * sample.max())
+    offset = whole.mean(axis=1) - whole.mean()
+    np.testing.assert_allclose(observations.offset_covariance, offset, atol=0.01 * whole.max())
+    assert observations.offset_variance == pytest.approx(whole.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("plan", ["same", "holes", "rotating"])
+def test_levels_are_as_sure_as_their_images_say(plan):
+    """Images whose scores spread three times as much at λ = 1 as at 0, around J = 0."""
+    rng = np.random.default_rng(6)
+    at, m, studies = np.linspace(0, 1, 7), 70, 200
+    points, ratios = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), []
+    for _ in range(studies):
+        image = rng.normal(size=m)
+        table = (1 + 2 * at[:, None]) * image + 0.1 * rng.normal(size=(7, m))
+        if plan == "holes":
+            table[rng.random(table.shape) < 0.2] = np.nan
+        if plan == "rotating":
+            for j in range(7):
+                seen = np.isin(np.arange(m) % 7, [j, (j + 1) % 7, (j + 3) % 7])
+                table[j, ~seen] = np.nan
+        surrogate = fit_surrogate(observe(list(at), list(table)))
+        ratios.append(surrogate.mean(points) / surrogate.level_variance(points).sqrt())
+    held = (torch.stack(ratios).abs() < 1.96).double().mean(dim=0)
+    assert held.min() > 0.88
+    assert held.mean() > 0.93
+
+
+@pytest.mark.parametrize("images", [3, 8])
+def test_levels_of_few_images_are_as_sure_as_the_t_test_says(images):
+    rng = np.random.default_rng(7)
+    at = torch.tensor([0.5], dtype=torch.float64)
+    held = []
+    for _ in range(200):
+        effects = rng.normal(size=images)
+        rows = effects + 0.1 * rng.normal(size=(4, images))
+        surrogate = fit_surrogate(observe([0, 0.3, 0.7, 1], list(rows)))
+        held.append(surrogate.mean(at).abs() < 1.96 * surrogate.level_variance(at).sqrt())
+    assert 0.9 < torch.cat(held).double().mean() < 0.99
 
 
 @pytest.mark.parametrize("plan", ["same", "holes", "rotating"])
@@ -186,7 +231,7 @@ def test_one_evaluation_has_only_an_offset():
     observations = observe([0.3], [scores])
     assert observations.values.item() == pytest.approx(7 / 3)
     assert observations.variances.item() == 0
-    assert observations.offset_variance == pytest.approx(np.var([1, 2, 4], ddof=1) / 3)
+    assert observations.offset_variance == pytest.approx(variance_of_mean([1, 2, 4]))
 
 
 def test_plain_numbers_have_unknown_variance():
@@ -202,7 +247,7 @@ def test_arrays_of_unequal_lengths_carry_their_whole_variance():
     rng = np.random.default_rng(2)
     short, long = rng.normal(size=10), rng.normal(size=40)
     observations = observe([0.0, 1.0], [short, long])
-    expected = [short.var(ddof=1) / 10, long.var(ddof=1) / 40]
+    expected = [variance_of_mean(short), variance_of_mean(long)]
     np.testing.assert_allclose(observations.covariance, np.diag(expected))
     np.testing.assert_allclose(observations.working, expected)
     assert observations.offset_variance == 0
@@ -210,10 +255,10 @@ def test_arrays_of_unequal_lengths_carry_their_whole_variance():
 
 def test_a_number_among_arrays():
     rng = np.random.default_rng(3)
-    table = rng.normal(size=20) + 0.1 * rng.normal(size=(2, 20))
-    alone, mixed = observe([0, 1], list(table)), observe([0, 1, 0.5], [*table, 0.3])
-    whole = alone.covariance + alone.offset_variance
-    np.testing.assert_allclose(mixed.covariance[:2, :2], whole)
+    table = np.array([[1], [3]]) * rng.normal(size=2000) + 0.1 * rng.normal(size=(2, 2000))
+    mixed = observe([0, 1, 0.5], [*table, 0.3])
+    whole = np.cov(table) / 2000
+    np.testing.assert_allclose(mixed.covariance[:2, :2], whole, atol=0.01 * whole.max())
     assert mixed.variances[2].isnan()
     assert mixed.covariance[2, :2].tolist() == [0, 0]
 
@@ -222,7 +267,8 @@ def test_evaluations_that_no_image_connects_stand_alone():
     a, b = [1.0, 2.0, math.nan, math.nan], [math.nan, math.nan, 7.0, 9.0]
     observations = observe([0.0, 1.0], [a, b])
     assert observations.values.tolist() == [1.5, 8.0]
-    np.testing.assert_allclose(observations.covariance, [[0.25, 0], [0, 1]])
+    expected = np.diag([variance_of_mean([1, 2]), variance_of_mean([7, 9])])
+    np.testing.assert_allclose(observations.covariance, expected)
 
 
 def test_images_connect_through_other_evaluations():
@@ -342,4 +388,5 @@ def test_observations_check_themselves():
 def test_the_next_value_after_a_single_number_has_unknown_noise():
     candidates = torch.tensor([0.2], dtype=torch.float64)
     assert observe([0.5], [1.0]).next_error(candidates)[1].isnan().all()
-    assert observe([0.5], [[1.0, 2.0]]).next_error(candidates)[1].item() == pytest.approx(0.25)
+    known = observe([0.5], [[1.0, 2.0]]).next_error(candidates)[1].item()
+    assert known == pytest.approx(variance_of_mean([1, 2]))

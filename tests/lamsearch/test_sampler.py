@@ -193,6 +193,13 @@ def test_trials_without_a_value_are_not_repeated() -> None:
     assert abs(xs(study)[-1] - 2.7) < 0.5
 
 
+@pytest.mark.parametrize("penalty", [1e30, 1e160, 1.7e308])
+def test_a_huge_penalty_does_not_stop_the_search(penalty: float) -> None:
+    study = new_study()
+    study.optimize(lambda trial: -penalty if trial.number == 1 else bump(trial), n_trials=12)
+    assert abs(study.best_params["x"] - 2.7) < 0.1
+
+
 def test_only_failures_fill_the_range() -> None:
     study = new_study()
     study.optimize(lambda trial: math.nan * bump(trial), n_trials=20)
@@ -276,6 +283,9 @@ def test_the_other_sampler_may_be_given() -> None:
 def test_unusable_arguments_and_studies_are_refused() -> None:
     with pytest.raises(SettingsError, match="acquisition 'pi' given, expected one of auto"):
         LamSampler(acquisition="pi")
+    for seed in (None, -1, 2**70, 0.5):
+        with pytest.raises(SettingsError, match=f"seed {seed} given, expected 0 to"):
+            LamSampler(seed)
     study = optuna.create_study(sampler=LamSampler(), directions=["maximize", "minimize"])
     with pytest.raises(ValueError, match=r"one objective, but study '.*' has 2 directions"):
         study.ask().suggest_float("x", 0, 1)

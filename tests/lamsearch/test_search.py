@@ -112,12 +112,15 @@ def test_unusable_arguments_and_results_are_one_clear_line() -> None:
     for wrong, message in (
         ({"budget": 0}, "budget 0 given"),
         ({"bounds": (1, 0)}, "bounds 1 0 given, expected LO < HI"),
+        ({"bounds": (0, np.nan)}, "bounds 0 nan given, expected LO < HI"),
+        ({"bounds": (-1e308, 1e308)}, "expected LO < HI: numbers up to 1e[+]06"),
+        ({"bounds": (0, 1e-300)}, "that differ by 1e-06 or more"),
         ({"acquisition": "pi"}, "acquisition 'pi' given, expected one of auto"),
         ({"beta": -5}, "beta -5 given"),
     ):
         with pytest.raises(SettingsError, match=message):
             lamsearch.search(scores, **wrong)
-    for wrong_scores in (np.zeros((2, 2)), np.array([]), [np.inf]):
+    for wrong_scores in (np.zeros((2, 2)), np.array([]), [np.inf], 1e160):
         with pytest.raises(EvaluationError, match="expected one number or a 1-D array"):
             lamsearch.search(lambda lam, bad=wrong_scores: bad)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import FloatDistribution
+from optuna.trial import Trial, TrialState, create_trial
 
 from lamsearch.allocation import Step
 from lamsearch.errors import EvaluationError, StudyError
@@ -22,6 +23,7 @@ from lamsearch.records import Batch
 from lamsearch.sampler import LamSampler
 from lamsearch.storage import open_storage, shown
 from lamsearch.study import Study
+from lamsearch.summary import summarize
 
 
 @pytest.fixture
@@ -218,6 +220,24 @@ def test_studies_of_something_else_are_refused(url: str) -> None:
     other.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=1)
     with pytest.raises(StudyError, match="'other' has rate in trial 0, expected 'lam'"):
         Study("other", url).evaluations()
+
+
+def test_a_study_of_another_program_is_read_in_its_own_range(url: str) -> None:
+    opened(url)
+    wide = optuna.create_study(study_name="wide", storage=url, direction="maximize")
+    wider = FloatDistribution(-9, 9)
+    wide.add_trial(create_trial(params={"lam": -8}, distributions={"lam": wider}, value=7.0))
+    for lam in (0, 0.5, 1, 1.5, 2, 1.2):
+        wide.enqueue_trial({"lam": lam})
+
+    def value(trial: Trial) -> float:
+        lam = trial.suggest_float("lam", 0, 2)
+        return math.inf if lam == 1.2 else -((lam - 1.6) ** 2)
+
+    wide.optimize(value, n_trials=6)
+    answer = summarize(Study("wide", url))
+    assert answer.lam == pytest.approx(1.6, abs=0.05)
+    assert sorted(e.lam for e in answer.evaluations) == [0, 0.5, 1, 1.5, 2]
 
 
 def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path) -> None:
