@@ -151,9 +151,10 @@ def compare(lams: Tensor, table: Tensor) -> Comparison | None:
 
 
 def _nodes(span: float) -> tuple[Tensor, Tensor]:
-    """All N pairs (ℓ, e)."""
-    lengthscales, shares = torch.meshgrid(span * SMOOTHNESS, SHARES, indexing="ij")
-    return lengthscales.flatten(), shares.flatten()
+    """All N pairs (ℓ, e) that differ: where e = 1, ℓ does not matter."""
+    lengthscales, shares = torch.meshgrid(SMOOTHNESS, SHARES, indexing="ij")
+    differ = (shares < 1) | (lengthscales == SMOOTHNESS[-1])
+    return span * lengthscales[differ], shares[differ]
 
 
 def _correlation(lams: Tensor, lengthscales: Tensor, shares: Tensor) -> Tensor:
