@@ -33,7 +33,14 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from lamsearch.missing import Sums, sort_alike, sum_images, within_images
+from lamsearch.missing import (
+    Sums,
+    Weights,
+    sort_alike,
+    sum_images,
+    weigh_images,
+    within_images,
+)
 
 SMOOTHNESS = torch.tensor([0.1, 0.17, 0.3, 0.55, 1.0, 2.0], dtype=torch.float64)
 """Grid of ℓ, in units of the evaluated λs' span."""
@@ -129,18 +136,18 @@ def compare(lams: Tensor, table: Tensor) -> Comparison | None:
     start, table = _rough_means(table)
     lengthscales, shares = _nodes((lams.max() - lams.min()).item() or 1.0)
     correlation = _correlation(lams, lengthscales, shares)
-    likelihood, corrections = _likelihood(sum_images(correlation, table, alike), freedom, floor)
+    likelihood, corrections = _likelihood(weigh_images(correlation, table, alike), freedom, floor)
     # Two evaluations say nothing of (ℓ, e): rounding must not choose among nodes that are as good.
     best = int((likelihood > likelihood.max() - _TIE).nonzero()[-1])
     start, table = start + corrections[best], _without_effects(table - corrections[best, :, None])
     sums = sum_images(correlation[best, None], table, alike)
-    variance = sums.squares.item() / freedom + floor
+    variance = sums.weights.squares.item() / freedom + floor
     wider = widening(table.shape[1])
     scatter = wider * _scatter(variance, correlation[best], sums, table.shape[1])
     size = scatter.diagonal().mean()
-    sums = sum_images(_regular(scatter / size)[None], table, alike)
-    inverse = _pseudo_inverse(sums.precision)[0][0]
-    estimate = start + inverse @ sums.weighted[0]
+    weights = weigh_images(_regular(scatter / size)[None], table, alike)
+    inverse = _pseudo_inverse(weights.precision)[0][0]
+    estimate = start + inverse @ weights.weighted[0]
     return Comparison(
         contrasts=estimate - estimate.mean(),
         covariance=size * inverse,
@@ -184,13 +191,13 @@ def _rough_means(table: Tensor) -> tuple[Tensor, Tensor]:
     return start, _without_effects(table - start[:, None])
 
 
-def _likelihood(sums: Sums, freedom: int, floor: float) -> tuple[Tensor, Tensor]:
+def _likelihood(weights: Weights, freedom: int, floor: float) -> tuple[Tensor, Tensor]:
     """Restricted log likelihoods (N,) of the nodes, at their best s², and corrections (N, n)."""
-    inverse, log_determinant = _pseudo_inverse(sums.precision)
-    corrections = (inverse @ sums.weighted[..., None]).squeeze(-1)
-    residual = (sums.squares - (sums.weighted * corrections).sum(dim=-1)).clamp_min(0)
+    inverse, log_determinant = _pseudo_inverse(weights.precision)
+    corrections = (inverse @ weights.weighted[..., None]).squeeze(-1)
+    residual = (weights.squares - (weights.weighted * corrections).sum(dim=-1)).clamp_min(0)
     variances = residual / freedom + floor
-    return -(freedom * variances.log() + sums.penalty + log_determinant) / 2, corrections
+    return -(freedom * variances.log() + weights.penalty + log_determinant) / 2, corrections
 
 
 def _pseudo_inverse(precision: Tensor) -> tuple[Tensor, Tensor]:

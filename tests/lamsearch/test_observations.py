@@ -1,6 +1,7 @@
 """Pairing: what the scores of the same images may and may not say."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lamsearch import deviations
-from lamsearch.missing import sort_alike, sum_images
+from lamsearch.missing import sort_alike, sum_images, weigh_images
 from lamsearch.observations import Observations, observe
 from lamsearch.recommendation import recommend
 from lamsearch.surrogate import fit_surrogate
@@ -348,12 +349,15 @@ def test_images_together_give_what_each_gives_alone(monkeypatch, n, missing, cel
         torch.linspace(0, 1, n, dtype=torch.float64), *deviations._nodes(1.0)
     )
     alike = sort_alike(scores)
-    sums = sum_images(correlation, scores, alike)
+    ways = (
+        sum_images(correlation, scores, alike).weights,
+        weigh_images(correlation, scores, alike),
+    )
     for node, own in enumerate(correlation):
         expected, scatter = sums_of_single_images(own.numpy(), table, variance)
-        for part, of_node in zip(expected, sums, strict=False):
-            atol = 1e-9 * np.abs(part).max()
-            np.testing.assert_allclose(of_node[node], part, rtol=1e-9, atol=atol)
+        for weights, (part, found) in product(ways, enumerate(expected)):
+            atol = 1e-9 * np.abs(found).max()
+            np.testing.assert_allclose(weights[part][node], found, rtol=1e-9, atol=atol)
         found = deviations._scatter(variance, own, sum_images(own[None], scores, alike), 40)
         np.testing.assert_allclose(found, scatter, rtol=1e-9, atol=1e-9 * scatter.max())
 
