@@ -43,7 +43,7 @@ def initial_lams(
     if count < 1 or design not in ("anchored", "uniform"):
         raise ValueError(f"need count ≥ 1 and design anchored or uniform: {count}, {design!r}")
     low, high = bounds
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))  # numpy's too
     draws = torch.rand(count, dtype=torch.float64, generator=generator).tolist()
     if design == "uniform":
         return [low + (high - low) * u for u in draws]

@@ -252,7 +252,7 @@ class Interrupts:
 def test_a_budget_of_images_is_spent_on_new_lams_and_on_more_images(
     world: Path, in_tmp: Path
 ) -> None:
-    options = run_options(world, in_tmp, images="auto", budget=250, study="auto")
+    options = run_options(world, in_tmp, images="auto", budget=250, study="auto", seed=np.int64(0))
     result = lamsearch.run(**options)
     images = [e.images for e in result.evaluations]
     assert sum(images) == 250
