@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from numbers import Integral
-from typing import Any
 
 import torch
-
-from lamsearch.errors import SettingsError
-
-
-def checked_seed(seed: Any) -> int:
-    """Return the seed; everything random in a search depends on it.
-
-    Raises:
-        SettingsError: If it is no whole number from 0 to 2⁶³ − 1.
-    """
-    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**63):
-        raise SettingsError(f"seed {seed} given, expected 0 to 2⁶³ − 1")
-    return int(seed)
 
 
 def initial_lams(

@@ -12,12 +12,11 @@ from optuna.trial import TrialState
 
 from lamsearch.allocation import Step
 from lamsearch.constraint import Constraint, parse_constraint
-from lamsearch.design import checked_seed
 from lamsearch.errors import SettingsError
 from lamsearch.proposal import History, propose_step
 from lamsearch.recommendation import Tolerance, should_stop
 from lamsearch.records import Evaluation, merged
-from lamsearch.sampler import LamSampler
+from lamsearch.sampler import LamSampler, checked_seed
 from lamsearch.strategy import CHOICES, Strategy
 
 _LARGEST_BOUND, _LEAST_WIDTH = 1e6, 1e-6

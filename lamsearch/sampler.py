@@ -7,6 +7,7 @@ import logging
 import threading
 import zlib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, TypeGuard
 
 import optuna
@@ -16,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lamsearch.constraint import Constraint
-from lamsearch.design import checked_seed
+from lamsearch.errors import SettingsError
 from lamsearch.proposal import History, propose
 from lamsearch.records import Evaluation, has_value
 from lamsearch.strategy import Strategy
@@ -159,6 +160,17 @@ class LamSampler(BaseSampler):
                 *(name, trial.number, sampler, self, reason),
             )
         return sampler.sample_independent(study, trial, name, distribution)
+
+
+def checked_seed(seed: Any) -> int:
+    """Return the seed; everything random in a search depends on it.
+
+    Raises:
+        SettingsError: If it is no whole number from 0 to 2⁶³ − 1.
+    """
+    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**63):
+        raise SettingsError(f"seed {seed} given, expected 0 to 2⁶³ − 1")
+    return int(seed)
 
 
 def read_history(start: History, study: optuna.Study, name: str, *, number: int) -> History:
