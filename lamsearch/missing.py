@@ -41,6 +41,11 @@ class Alike(NamedTuple):
     present: Tensor
     images: Tensor
 
+    @property
+    def mostly_missing(self) -> bool:
+        """Whether more scores are missing than present."""
+        return self.missing.shape[1] > self.present.shape[1]
+
 
 class Weights(NamedTuple):
     """Over all images, for each of N correlations.
@@ -95,13 +100,11 @@ def sort_alike(table: Tensor) -> list[Alike]:
 def weigh_images(correlation: Tensor, table: Tensor, alike: Sequence[Alike]) -> Weights:
     """Return the `Sums.weights` of `sum_images`, faster where most scores are missing."""
     n, nodes = len(table), len(correlation)
-    filled = [each for each in alike if 2 * each.missing.shape[1] <= n]
-    total = sum_images(correlation, table, filled).weights
+    mostly_present = [each for each in alike if not each.mostly_missing]
+    total = sum_images(correlation, table, mostly_present).weights
     precision = total.precision.contiguous()
     blocks = precision.view(nodes, -1)
-    for missing, present, images in alike:
-        if 2 * missing.shape[1] <= n:
-            continue
+    for _, present, images in filter(lambda each: each.mostly_missing, alike):
         places, shape = _flat(present, n), (nodes, *present.shape)
         own = correlation.flatten(start_dim=1).index_select(1, places)
         within, log_determinant = within_images(own.view(-1, shape[2], shape[2]))

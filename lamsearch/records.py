@@ -100,8 +100,9 @@ class Evaluation:
             attribute for key, attribute in trial.user_attrs.items() if key.startswith(_BATCH_KEY)
         ]
         scores = _by_image(batches, [batch["scores"] for batch in batches])
-        if not batches and has_value(trial) and trial.value is not None:
-            scores = {0: trial.value}
+        value = usable_value(trial)
+        if not batches and value is not None:
+            scores = {0: value}
         recorded = [batch.get("others", {}) for batch in batches]
         names = dict.fromkeys(name for others in recorded for name in others)
         return cls(
@@ -132,10 +133,10 @@ class Evaluation:
         return row
 
 
-def has_value(trial: FrozenTrial) -> bool:
-    """Return whether a trial is complete with a value that a search can use."""
+def usable_value(trial: FrozenTrial) -> float | None:
+    """Return the value of a complete trial, None where a search cannot use it."""
     value = trial.value if trial.state == TrialState.COMPLETE else None
-    return value is not None and abs(value) <= LARGEST_SCORE
+    return value if value is not None and abs(value) <= LARGEST_SCORE else None
 
 
 def settled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

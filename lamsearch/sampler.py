@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lamsearch.constraint import Constraint
 from lamsearch.errors import SettingsError
 from lamsearch.proposal import History, propose
-from lamsearch.records import Evaluation, has_value
+from lamsearch.records import Evaluation, usable_value
 from lamsearch.strategy import Strategy
 
 _PROPOSED = "lamsearch:proposed:"
@@ -197,7 +197,7 @@ def read_history(start: History, study: optuna.Study, name: str, *, number: int)
             continue
         if not trial.state.is_finished() and trial.number < number:
             pending.append(lam)
-        elif lam is not None and has_value(trial):
+        elif lam is not None and usable_value(trial) is not None:
             finished.append(dataclasses.replace(Evaluation.of(trial), lam=lam))
         elif lam is not None:
             (failed if trial.state.is_finished() else taken).append(lam)

@@ -120,18 +120,14 @@ class Study:
                     f"study '{self.name}' has {given} in trial {trial.number}, expected "
                     f"'{PARAMETER}': it is no search of λ"
                 )
-        low, high = self.bounds
+        low, high = self._range(trials)
         evaluations = [Evaluation.of(trial) for trial in trials]
         return [each for each in evaluations if each.scores and low <= each.lam <= high]
 
     @property
     def bounds(self) -> tuple[float, float]:
         """λ's range: the last that a finished trial was asked for, which may not be of ours."""
-        for trial in reversed(self._trials(TrialState.COMPLETE)):
-            range_ = trial.distributions.get(PARAMETER)
-            if isinstance(range_, (FloatDistribution, IntDistribution)):
-                return float(range_.low), float(range_.high)
-        return self._bounds
+        return self._range(self._trials(TrialState.COMPLETE))
 
     @property
     def busy(self) -> bool:
@@ -244,6 +240,13 @@ class Study:
         except BaseException:
             self._leases.release(trial._trial_id)
             raise
+
+    def _range(self, complete: Sequence[FrozenTrial]) -> tuple[float, float]:
+        for trial in reversed(complete):
+            range_ = trial.distributions.get(PARAMETER)
+            if isinstance(range_, (FloatDistribution, IntDistribution)):
+                return float(range_.low), float(range_.high)
+        return self._bounds
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)

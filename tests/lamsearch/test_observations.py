@@ -46,6 +46,13 @@ def variance_of_mean(scores):
     return (error / scipy.stats.norm.ppf(0.975)) ** 2
 
 
+def rotating(table, line):
+    """Of n blocks of images, the j-th λ is shown those that are j places on from the line's."""
+    n, m = table.shape
+    block = (np.arange(m) - np.arange(n)[:, None]) % n
+    return np.where(np.isin(block, line), table, np.nan)
+
+
 def images_of_curves(studies, lams, m, rng):
     """Scores whose images differ in level, slope and curvature, and by something new each time."""
     x = np.asarray(lams)[:, None]
@@ -147,9 +154,7 @@ def test_levels_are_as_sure_as_their_images_say(plan):
         if plan == "holes":
             table[rng.random(table.shape) < 0.2] = np.nan
         if plan == "rotating":
-            for j in range(7):
-                seen = np.isin(np.arange(m) % 7, [j, (j + 1) % 7, (j + 3) % 7])
-                table[j, ~seen] = np.nan
+            table = rotating(table, (0, 1, 3))
         surrogate = fit_surrogate(observe(list(at), list(table)))
         ratios.append(surrogate.mean(points) / surrogate.level_variance(points).sqrt())
     held = (torch.stack(ratios).abs() < 1.96).double().mean(dim=0)
@@ -181,9 +186,7 @@ def test_covariances_are_calibrated(plan):
         if plan == "holes":
             shown[rng.random(shown.shape) < 0.1] = np.nan
         if plan == "rotating":
-            for j in range(5):
-                seen = np.isin(np.arange(m) % 5, [j, (j + 1) % 5, (j + 2) % 5])
-                shown[j, ~seen] = np.nan
+            shown = rotating(table, (0, 1, 2))
         observations = observe(at, list(shown))
         error = centred(observations)  # J is zero
         values, vectors = np.linalg.eigh(observations.covariance.numpy())
@@ -199,11 +202,7 @@ def test_more_images_in_a_rotating_plan_make_smaller_errors():
     at = list(np.linspace(0, 1, 7))
     errors = {"fixed": [], "rotating": []}
     for table in images_of_curves(60, at, 70, rng):
-        rotating = np.full_like(table, np.nan)
-        for j in range(7):
-            seen = np.isin(np.arange(70) % 7, [j, (j + 1) % 7, (j + 3) % 7])
-            rotating[j, seen] = table[j, seen]
-        errors["rotating"].append(centred(observe(at, list(rotating))))
+        errors["rotating"].append(centred(observe(at, list(rotating(table, (0, 1, 3))))))
         errors["fixed"].append(centred(observe(at, list(table[:, :30]))))
     mean_squares = {plan: np.mean(np.square(error)) for plan, error in errors.items()}
     assert mean_squares["rotating"] < 0.7 * mean_squares["fixed"]
