@@ -2,11 +2,11 @@
 
 from deradiff.anchor import Anchor, fingerprint, load_anchor
 from deradiff.dpo import DPOSettings, diffusion_dpo_loss
+from deradiff.dpo.data import PreferencePair
 from deradiff.gaussian import Gaussian, InvalidMixtureError, geometric_mixture, kl_divergence
 from deradiff.loading import AnchorError, PipelineOptions
-from deradiff.posterior import reverse_step
-from deradiff.preferences import PreferencePair
 from deradiff.realignment import InexactMixtureError, Realignment, realign
+from deradiff.reverse_step import reverse_step
 from deradiff.sampling import Guidance, Step, realigned_steps
 
 __all__ = [

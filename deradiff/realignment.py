@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from deradiff.adapters import Adapters
 from deradiff.gaussian import Lam, mixture_weights
-from deradiff.posterior import LEARNED_VARIANCES
+from deradiff.reverse_step import LEARNED_VARIANCES
 
 LamSchedule = Callable[[float], "Lam | Sequence[Lam]"]
 """A function of the timestep that the denoiser is given, as a float, returning the weights."""

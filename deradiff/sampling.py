@@ -16,7 +16,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from deradiff.gaussian import Gaussian, Lam, as_list, geometric_mixture, kl_divergence
-from deradiff.posterior import reverse_step, scale_model_input
+from deradiff.reverse_step import reverse_step, scale_model_input
 
 Denoiser = Callable[..., Any]
 """A unet or transformer: `denoiser(sample, timestep, **condition, return_dict=False)[0]`."""

@@ -14,9 +14,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 import lamsearch
-from lamsearch.observations import observe
-from lamsearch.recommendation import Recommendation, recommend
-from lamsearch.surrogate import fit_surrogate
+from lamsearch.bayesopt.recommendation import Recommendation, recommend
+from lamsearch.surrogate.model import fit_surrogate
+from lamsearch.surrogate.observations import observe
 
 RANGE = FloatDistribution(0.0, 1.0)
 GRID = {0.0: 0.2003, 0.25: 0.2234, 0.5: 0.2416, 0.75: 0.2402, 1.0: 0.2211}

@@ -4,20 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lamsearch.api import run
+    from lamsearch.bayesopt.optuna_sampler import LamSampler
     from lamsearch.errors import LamsearchError
-    from lamsearch.function_search import search
-    from lamsearch.image_search import run
-    from lamsearch.sampler import LamSampler
-    from lamsearch.summary import Summary
+    from lamsearch.evaluation.functions import search
+    from lamsearch.report.summary import Summary
 
 __all__ = ["LamSampler", "LamsearchError", "Summary", "run", "search"]
 
 _HOMES = {
-    "LamSampler": "lamsearch.sampler",
+    "LamSampler": "lamsearch.bayesopt.optuna_sampler",
     "LamsearchError": "lamsearch.errors",
-    "Summary": "lamsearch.summary",
-    "run": "lamsearch.image_search",
-    "search": "lamsearch.function_search",
+    "Summary": "lamsearch.report.summary",
+    "run": "lamsearch.api",
+    "search": "lamsearch.evaluation.functions",
 }
 
 

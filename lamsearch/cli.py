@@ -16,7 +16,7 @@ from rich.console import Console
 from lamsearch.errors import LamsearchError, SettingsError, first_line
 
 if TYPE_CHECKING:
-    from lamsearch.summary import Summary
+    from lamsearch.report.summary import Summary
 
 _DONE, _FAILED, _USAGE = 0, 1, 2
 
@@ -172,9 +172,9 @@ def _names(text: str) -> list[str]:
 
 
 def _run(options: argparse.Namespace, messages: Console) -> None:
-    from lamsearch.image_search import run
+    from lamsearch.api import run
+    from lamsearch.config.settings import find_settings, load_settings
     from lamsearch.report.progress import SearchProgress
-    from lamsearch.settings import find_settings, load_settings
 
     settings = load_settings(find_settings(options.config))
     anchor = settings.anchor(options.anchor)
@@ -231,9 +231,9 @@ def _show(options: argparse.Namespace, messages: Console) -> None:
 
 
 def _plot(options: argparse.Namespace, messages: Console) -> None:
-    from lamsearch.gallery import Gallery
-    from lamsearch.image_search import DEFAULT_STORAGE
+    from lamsearch.api import DEFAULT_STORAGE
     from lamsearch.report.figure import FORMATS, draw
+    from lamsearch.study.gallery import Gallery
 
     if options.output.suffix.lower() not in FORMATS:
         raise SettingsError(f"cannot write {options.output}: expected one of {', '.join(FORMATS)}")
@@ -248,9 +248,9 @@ def _plot(options: argparse.Namespace, messages: Console) -> None:
 
 
 def _stored(options: argparse.Namespace) -> Summary:
-    from lamsearch.image_search import DEFAULT_STORAGE
-    from lamsearch.study import Study
-    from lamsearch.summary import summarize
+    from lamsearch.api import DEFAULT_STORAGE
+    from lamsearch.report.summary import summarize
+    from lamsearch.study.database import Study
 
     return summarize(Study(options.study, options.storage or DEFAULT_STORAGE))
 

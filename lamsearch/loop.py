@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
-from lamsearch.records import Batch, Evaluation
-from lamsearch.study import Allocate, Study
+from lamsearch.study.database import Allocate, Study
+from lamsearch.study.records import Batch, Evaluation
 
 Enough: TypeAlias = Callable[[Sequence[Evaluation]], bool]
 """Tells from the finished evaluations whether the search may stop."""

@@ -18,8 +18,8 @@ from rich.console import Console
 
 import tiny_clip
 import tiny_pipelines
+from lamsearch.report.summary import Summary
 from lamsearch.report.table import summary_table
-from lamsearch.summary import Summary
 
 # No timed assertion, and the same cases in every run.
 settings.register_profile("lamsearch", deadline=None, derandomize=True)

@@ -16,19 +16,19 @@ ROOT = Path(__file__).parents[1]
 # module → the modules of its own package that it may import; errors is everybody's
 ALLOWED = {
     "deradiff.gaussian": set(),
-    "deradiff.posterior": {"gaussian"},
+    "deradiff.reverse_step": {"gaussian"},
     "deradiff.sampling": {"gaussian", "posterior"},
     "deradiff.adapters": set(),
     "deradiff.realignment": {"adapters", "gaussian", "posterior"},
     "deradiff.loading": {"realignment"},
     "deradiff.anchor": {"gaussian", "loading", "realignment"},
-    "deradiff.preferences": set(),
-    "deradiff.dpo": {"preferences"},
+    "deradiff.dpo.data": set(),
+    "deradiff.dpo.trainer": {"preferences"},
     "lamsearch.errors": set(),
-    "lamsearch.toml_table": set(),
-    "lamsearch.settings": {"toml_table"},
-    "lamsearch.prompts": set(),
-    "lamsearch.objective": set(),
+    "lamsearch.config.toml_table": set(),
+    "lamsearch.config.settings": {"toml_table"},
+    "lamsearch.config.prompt_files": set(),
+    "lamsearch.config.expressions": set(),
     "lamsearch.rewards.base": set(),
     "lamsearch.rewards.dual_encoder": {"rewards.base"},
     "lamsearch.rewards.open_clip_weights": set(),
@@ -48,25 +48,25 @@ ALLOWED = {
         "settings",
     },
     "lamsearch.rewards.panel": {"objective", "rewards.base", "rewards.registry", "settings"},
-    "lamsearch.missing": set(),
-    "lamsearch.deviations": {"missing"},
-    "lamsearch.observations": {"deviations"},
-    "lamsearch.hyperparameters": set(),
-    "lamsearch.gaussian_process": {"hyperparameters"},
-    "lamsearch.surrogate": {"gaussian_process", "hyperparameters", "observations"},
-    "lamsearch.design": set(),
-    "lamsearch.schedule": set(),
-    "lamsearch.acquisition": {"surrogate"},
-    "lamsearch.recommendation": {"acquisition", "surrogate"},
-    "lamsearch.allocation": {"acquisition", "deviations", "surrogate"},
-    "lamsearch.leases": set(),
-    "lamsearch.storage": {"leases"},
-    "lamsearch.constraint": {"objective", "observations", "surrogate"},
-    "lamsearch.records": set(),
-    "lamsearch.study": {"allocation", "leases", "records", "storage"},
-    "lamsearch.gallery": {"storage"},
-    "lamsearch.embeddings": {"prompts"},
-    "lamsearch.evaluation": {
+    "lamsearch.surrogate.gls": set(),
+    "lamsearch.surrogate.image_noise": {"missing"},
+    "lamsearch.surrogate.observations": {"deviations"},
+    "lamsearch.surrogate.hyperparameters": set(),
+    "lamsearch.surrogate.gaussian_process": {"hyperparameters"},
+    "lamsearch.surrogate.model": {"gaussian_process", "hyperparameters", "observations"},
+    "lamsearch.bayesopt.initial_design": set(),
+    "lamsearch.evaluation.block_design": set(),
+    "lamsearch.bayesopt.acquisition": {"surrogate"},
+    "lamsearch.bayesopt.recommendation": {"acquisition", "surrogate"},
+    "lamsearch.bayesopt.image_allocation": {"acquisition", "deviations", "surrogate"},
+    "lamsearch.study.leases": set(),
+    "lamsearch.study.storage": {"leases"},
+    "lamsearch.bayesopt.constraint": {"objective", "observations", "surrogate"},
+    "lamsearch.study.records": set(),
+    "lamsearch.study.database": {"allocation", "leases", "records", "storage"},
+    "lamsearch.study.gallery": {"storage"},
+    "lamsearch.evaluation.prompt_encoder": {"prompts"},
+    "lamsearch.evaluation.images": {
         "embeddings",
         "prompts",
         "records",
@@ -74,8 +74,8 @@ ALLOWED = {
         "schedule",
         "settings",
     },
-    "lamsearch.strategy": {"acquisition", "observations", "surrogate"},
-    "lamsearch.proposal": {
+    "lamsearch.bayesopt.strategy": {"acquisition", "observations", "surrogate"},
+    "lamsearch.bayesopt.policy": {
         "acquisition",
         "allocation",
         "constraint",
@@ -84,16 +84,16 @@ ALLOWED = {
         "strategy",
         "surrogate",
     },
-    "lamsearch.sampler": {"constraint", "proposal", "records", "strategy"},
-    "lamsearch.others": {
+    "lamsearch.bayesopt.optuna_sampler": {"constraint", "proposal", "records", "strategy"},
+    "lamsearch.report.tracked_rewards": {
         "constraint",
         "observations",
         "recommendation",
         "records",
         "surrogate",
     },
-    "lamsearch.evaluated": {"observations", "records"},
-    "lamsearch.confirmation": {
+    "lamsearch.report.rows": {"observations", "records"},
+    "lamsearch.report.confirmation": {
         "allocation",
         "evaluated",
         "observations",
@@ -101,7 +101,7 @@ ALLOWED = {
         "records",
         "study",
     },
-    "lamsearch.summary": {
+    "lamsearch.report.summary": {
         "confirmation",
         "evaluated",
         "options",
@@ -114,7 +114,7 @@ ALLOWED = {
         "surrogate",
     },
     "lamsearch.loop": {"records", "study"},
-    "lamsearch.options": {
+    "lamsearch.bayesopt.config": {
         "allocation",
         "constraint",
         "proposal",
@@ -123,7 +123,7 @@ ALLOWED = {
         "sampler",
         "strategy",
     },
-    "lamsearch.function_search": {
+    "lamsearch.evaluation.functions": {
         "constraint",
         "loop",
         "options",
@@ -133,7 +133,7 @@ ALLOWED = {
         "summary",
         "surrogate",
     },
-    "lamsearch.image_search": {
+    "lamsearch.api": {
         "confirmation",
         "constraint",
         "evaluation",
@@ -164,7 +164,7 @@ ALLOWED = {
         "summary",
     },
 }
-ONLY_BRIDGE = "lamsearch.evaluation"
+ONLY_BRIDGE = "lamsearch.evaluation.images"
 NO_OPTUNA_NO_DIFFUSERS = (
     "objective",
     "constraint",

@@ -22,7 +22,7 @@ import search
 import tasks
 import torch
 
-from lamsearch.gaussian_process import CORRELATIONS
+from lamsearch.surrogate.gaussian_process import CORRELATIONS
 
 TINY = ["--families", "bump", "at_1", "--noise", "images", "--stderr", "0.1", "--seeds", "1"]
 TINY += ["--budget", "6", "--output", "runs"]

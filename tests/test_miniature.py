@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from lamsearch.evaluation import load_anchor
-from lamsearch.prompts import read_prompts
+from lamsearch.config.prompt_files import read_prompts
+from lamsearch.config.settings import Settings, load_settings
+from lamsearch.evaluation.images import load_anchor
 from lamsearch.rewards import CheckedReward, load_reward
-from lamsearch.settings import Settings, load_settings
 
 WORLD = Path(__file__).parents[1] / "lamsearch" / "miniature"
 BETAS = (250, 500, 750, 1000, 2000, 5000)

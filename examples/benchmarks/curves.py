@@ -17,7 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
-from lamsearch import hyperparameters
+from lamsearch.surrogate import hyperparameters
 
 Array: TypeAlias = NDArray[np.float64]
 Curve: TypeAlias = Callable[[Array], Array]
@@ -37,7 +37,7 @@ KERNELS: dict[str, Callable[[Array, float], Array]] = {
     "rbf": lambda distance, lengthscale: np.exp(-(distance**2) / (2 * lengthscale**2)),
     "matern": lambda distance, lengthscale: _matern(math.sqrt(5) * distance / lengthscale),
 }
-"""Correlation at a distance in λ; those of `lamsearch.gaussian_process`."""
+"""Correlation at a distance in λ; those of `lamsearch.surrogate.gaussian_process`."""
 NODES = {"rbf": 61, "matern": 121}
 """With these a draw's covariance is exact to 5e-4, for lengthscales from 0.08."""
 

@@ -22,7 +22,7 @@ import diffusers
 import torch
 
 import lamsearch
-from lamsearch.records import Evaluation
+from lamsearch.study.records import Evaluation
 
 
 class Stopwatch:

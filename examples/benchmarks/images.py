@@ -26,13 +26,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from lamsearch.allocation import LEAST_NEW, next_step
-from lamsearch.design import initial_lams
-from lamsearch.proposal import INITIAL_DESIGN, History, propose
-from lamsearch.recommendation import recommend
-from lamsearch.schedule import Schedule
-from lamsearch.strategy import Strategy
-from lamsearch.surrogate import Surrogate
+from lamsearch.bayesopt.image_allocation import LEAST_NEW, next_step
+from lamsearch.bayesopt.initial_design import initial_lams
+from lamsearch.bayesopt.policy import INITIAL_DESIGN, History, propose
+from lamsearch.bayesopt.recommendation import recommend
+from lamsearch.bayesopt.strategy import Strategy
+from lamsearch.evaluation.block_design import Schedule
+from lamsearch.surrogate.model import Surrogate
 
 SCORES = Path(str(files("lamsearch") / "miniature" / "reference_scores.npz"))
 BOUNDS = (0.0, 1.0)

@@ -15,12 +15,12 @@ from curves import Array
 from problems import Problem
 from records import INITIAL, Record
 
-from lamsearch.acquisition import maximize_on_line, next_lam
-from lamsearch.design import initial_lams
-from lamsearch.observations import observe
-from lamsearch.recommendation import FIVE_PERCENT, recommend, should_stop
-from lamsearch.schedule import Schedule
-from lamsearch.surrogate import KERNELS, Surrogate, fit_surrogate
+from lamsearch.bayesopt.acquisition import maximize_on_line, next_lam
+from lamsearch.bayesopt.initial_design import initial_lams
+from lamsearch.bayesopt.recommendation import FIVE_PERCENT, recommend, should_stop
+from lamsearch.evaluation.block_design import Schedule
+from lamsearch.surrogate.model import KERNELS, Surrogate, fit_surrogate
+from lamsearch.surrogate.observations import observe
 
 COVERAGE_AT = (6, 12)
 CONFIDENCE = 0.9

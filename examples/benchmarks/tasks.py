@@ -13,7 +13,7 @@ from peers import GRIDS, PEERS
 from problems import Problem
 from records import INITIAL, KEY, Key, Record
 
-from lamsearch.surrogate import KERNELS
+from lamsearch.surrogate.model import KERNELS
 
 METHODS = (*OURS, *PEERS, *GRIDS)
 RULES = ("own", *(f"our-{kernel}" for kernel in KERNELS))

@@ -20,7 +20,7 @@ from readers import Readers, load_readers
 from recipe import Recipe
 from sampling import Settings, as_pictures, as_tensor, load_pipeline, sample_images
 
-from deradiff.preferences import PreferencePair
+from deradiff.dpo.data import PreferencePair
 
 DOUBT = 2e-3
 """People never take a reading for certain: the least probability that they give to anything."""

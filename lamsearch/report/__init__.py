@@ -1,1 +1,1 @@
-"""Summary → table and figure. Nothing here computes; `lamsearch.summary` does."""
+"""Summary → table and figure. Nothing here computes; `lamsearch.report.summary` does."""

@@ -10,10 +10,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from lamsearch.evaluated import effective_beta
+from lamsearch.report.rows import effective_beta
+from lamsearch.report.summary import Summary
 from lamsearch.report.table import beta_text
-from lamsearch.summary import Summary
-from lamsearch.surrogate import Surrogate
+from lamsearch.surrogate.model import Surrogate
 
 FORMATS = (".png", ".svg", ".pdf")
 _POINTS = 201

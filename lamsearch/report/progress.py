@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lamsearch.records import Evaluation
+from lamsearch.study.records import Evaluation
 
 
 class SearchProgress:

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lamsearch.confirmation import Confirmation
-from lamsearch.evaluated import EvaluatedLam, effective_beta
-from lamsearch.others import OtherReward
-from lamsearch.summary import ConstraintCheck, Summary
+from lamsearch.report.confirmation import Confirmation
+from lamsearch.report.rows import EvaluatedLam, effective_beta
+from lamsearch.report.summary import ConstraintCheck, Summary
+from lamsearch.report.tracked_rewards import OtherReward
 
 _ENOUGH_IMAGES = 32
 """With fewer, intervals hold less often than they say (`examples/benchmarks/images.py`)."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lamsearch.objective import Objective
+from lamsearch.config.expressions import Objective
+from lamsearch.config.settings import Settings
 from lamsearch.rewards.base import CheckedReward
 from lamsearch.rewards.registry import load_reward
-from lamsearch.settings import Settings
 
 if TYPE_CHECKING:
     import torch

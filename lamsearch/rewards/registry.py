@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lamsearch.config.settings import BUILT_IN_REWARDS, ENTRY_POINT_GROUP, RewardSettings
 from lamsearch.errors import RewardError
 from lamsearch.rewards.base import CheckedReward, as_reward
-from lamsearch.settings import BUILT_IN_REWARDS, ENTRY_POINT_GROUP, RewardSettings
 
 if TYPE_CHECKING:
     import torch

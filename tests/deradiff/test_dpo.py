@@ -13,7 +13,7 @@ from PIL import Image
 
 from deradiff import DPOSettings, PreferencePair, diffusion_dpo_loss, load_anchor
 from deradiff.dpo import DPOStep, train
-from deradiff.preferences import NoisedPairSource
+from deradiff.dpo.data import NoisedPairSource
 from tiny_clip import pictures
 
 PAIRS = [

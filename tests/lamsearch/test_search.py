@@ -15,10 +15,10 @@ import optuna
 import pytest
 
 import lamsearch
+from lamsearch.bayesopt.config import SearchOptions
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
-from lamsearch.options import SearchOptions
-from lamsearch.records import Batch, Evaluation
-from lamsearch.study import Study
+from lamsearch.study.database import Study
+from lamsearch.study.records import Batch, Evaluation
 
 EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
 RESIDUALS = np.random.default_rng(1).normal(0, 0.05, 40)

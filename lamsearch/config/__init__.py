@@ -1,0 +1,1 @@
+"""What the user writes: `lamsearch.toml`, prompt files, and expressions over rewards."""

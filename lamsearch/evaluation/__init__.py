@@ -1,0 +1,1 @@
+"""λ → scores: images of an anchor through deradiff, or a function of the user's own."""

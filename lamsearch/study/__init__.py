@@ -1,0 +1,1 @@
+"""The study database: trials, scores, leases, the manifest and the kept images."""

@@ -1,0 +1,237 @@
+"""λ → scores: equal to a stock call of the pipeline, missing images, memory that runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from optuna.trial import TrialState
+from PIL.Image import Image
+
+from lamsearch.config.expressions import parse_objective
+from lamsearch.config.prompt_files import image_plan
+from lamsearch.config.settings import AnchorSettings, SamplingSettings, load_settings
+from lamsearch.errors import EvaluationError, SettingsError
+from lamsearch.evaluation.images import ImageEvaluation, load_anchor
+from lamsearch.evaluation.prompt_encoder import Prompts
+from lamsearch.rewards import Panel, as_reward, load_panel, load_reward
+from lamsearch.study.records import Batch, Evaluation
+from tiny_clip import pictures
+
+SAMPLING = SamplingSettings(steps=3, guidance_scale=3.0)
+PLAN = image_plan(["a red three", "blue", "red blue"], 5, seed=1)
+
+
+class Brightness:
+    """A real reward of the simplest kind."""
+
+    scale = "mean pixel"
+
+    def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+        return np.array([np.asarray(image).mean() for image in images], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def anchor(world: Path) -> Any:
+    return load_anchor(load_settings(world / "lamsearch.toml").anchor("b500"), "cpu")
+
+
+def at(lam: float, done: Sequence[int] = (), **given: Any) -> Evaluation:
+    return Evaluation(0, lam, TrialState.RUNNING, dict.fromkeys(done, 0.0), 0.0, **given)
+
+
+def evaluate(anchor: Any, lam: float = 0.4, **options: Any) -> dict[int, float]:
+    given = {"sampling": SAMPLING, "batch_size": 5, "reward": as_reward(Brightness()), **options}
+    reward = given.pop("reward")
+    with ImageEvaluation(anchor, PLAN, Panel.of(reward), **given) as evaluation:
+        return {
+            i: s
+            for batch in evaluation.batches(at(lam))
+            for i, s in zip(batch.image_ids, batch.scores, strict=True)
+        }
+
+
+def test_equals_a_stock_call_of_the_realigned_pipeline(anchor: Any, world: Path) -> None:
+    reward = load_reward(load_settings(world / "lamsearch.toml").reward("pickscore"))
+    scores = evaluate(anchor, reward=reward)
+    with anchor.realign(0.4):
+        for image in PLAN:
+            picture = anchor.pipe(
+                image.prompt,
+                num_inference_steps=3,
+                guidance_scale=3.0,
+                generator=torch.Generator().manual_seed(image.seed),
+            ).images[0]
+            expected = reward.score([picture], [image.prompt])[0]
+            assert scores[image.image_id] == pytest.approx(expected, abs=1e-4)
+
+
+def test_negative_prompt_and_size_reach_the_pipeline(anchor: Any) -> None:
+    sampling = SamplingSettings(
+        steps=3, guidance_scale=3.0, negative_prompt="blue", height=32, width=24
+    )
+    sizes = []
+
+    def look(lam: float, ids: Sequence[int], images: Sequence[Image | None]) -> None:
+        sizes.extend(image.size for image in images if image)
+
+    changed = evaluate(anchor, sampling=sampling, on_images=look)
+    assert set(sizes) == {(24, 32)}
+    plain = evaluate(anchor, sampling=SamplingSettings(steps=3, guidance_scale=3.0))
+    assert changed != plain
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_encoded_prompts_equal_the_texts(family: str, request: pytest.FixtureRequest) -> None:
+    pipe = request.getfixturevalue(family)
+    settings = {"num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "latent"}
+    for negative in (None, "blue"):
+        arguments = Prompts(pipe, PLAN, negative).arguments(PLAN)
+        assert "prompt" not in arguments
+        texts = {"prompt": [image.prompt for image in PLAN]}
+        if negative:
+            texts["negative_prompt"] = [negative] * len(PLAN)
+        encoded, plain = (
+            pipe(**given, **settings, generator=torch.Generator().manual_seed(0)).images
+            for given in (arguments, texts)
+        )
+        torch.testing.assert_close(encoded, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pipeline_of_its_own_kind_gets_the_texts(sd15: Any) -> None:
+    class Other(type(sd15)):  # type: ignore[misc]
+        pass
+
+    other = Other(**sd15.components, requires_safety_checker=False)
+    arguments = Prompts(other, PLAN, "blue").arguments(PLAN[:2])
+    assert arguments == {
+        "prompt": [image.prompt for image in PLAN[:2]],
+        "negative_prompt": ["blue", "blue"],
+    }
+
+
+def test_prompts_are_encoded_once_and_only_where_needed(anchor: Any) -> None:
+    encoded = []
+    encoder = anchor.pipe.text_encoder
+    handle = encoder.register_forward_hook(lambda _, given, __: encoded.append(len(given[0])))
+    plan = image_plan([f"prompt {i}" for i in range(100)], 100, seed=0)
+    panel = Panel.of(as_reward(Brightness()))
+    with ImageEvaluation(anchor, plan, panel, sampling=SAMPLING, batch_size=2) as evaluation:
+        for lam in (0.0, 0.5):
+            list(evaluation.batches(at(lam, image_range=(0, 4))))
+        first = len(encoded)
+        list(evaluation.batches(at(0.0, image_range=(4, 34))))
+    handle.remove()
+    # Batches of 32 by the plan, each with its negative prompts besides.
+    assert encoded[:first] == [32, 32]
+    assert encoded[first:] == [32, 32]
+
+
+def scores_of(anchor: Any, world: Path, objective: str, others: Sequence[str] = ()) -> Batch:
+    settings = load_settings(world / "lamsearch.toml")
+    panel = load_panel(settings, parse_objective(objective), others)
+    with ImageEvaluation(anchor, PLAN, panel, sampling=SAMPLING, batch_size=5) as evaluation:
+        return next(evaluation.batches(at(0.4)))
+
+
+def test_other_rewards_have_the_scores_they_would_have_if_optimised(
+    anchor: Any, world: Path
+) -> None:
+    both = scores_of(anchor, world, "pickscore", ["clip", "pickscore"])
+    assert both.scores == scores_of(anchor, world, "pickscore").scores
+    assert both.others == {"clip": scores_of(anchor, world, "clip").scores}
+
+
+def test_a_weighted_sum_is_the_sum_and_records_its_terms(anchor: Any, world: Path) -> None:
+    summed = scores_of(anchor, world, "pickscore - 0.3*clip")
+    assert list(summed.others) == ["pickscore", "clip"]
+    terms = [np.array(summed.others[name]) for name in ("pickscore", "clip")]
+    np.testing.assert_array_equal(summed.scores, terms[0] - 0.3 * terms[1])
+
+
+def test_a_sum_has_no_score_where_one_of_its_rewards_has_none() -> None:
+    class Picky(Brightness):
+        def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+            scores = super().score(images, prompts)
+            scores[1] = np.nan
+            return scores
+
+    rewards = {"a": as_reward(Brightness(), "a"), "b": as_reward(Picky(), "b")}
+    panel = Panel(parse_objective("a + b"), rewards)
+    scores = panel.score([None, *pictures(2)], ["x", "y", "z"])
+    assert np.isnan(scores.objective).tolist() == [True, False, True]
+    assert np.isnan(scores.others["a"]).tolist() == [True, False, False]
+
+
+def test_done_images_are_not_generated_again(anchor: Any) -> None:
+    with ImageEvaluation(
+        anchor, PLAN, Panel.of(as_reward(Brightness())), sampling=SAMPLING, batch_size=2
+    ) as evaluation:
+        ids = [list(b.image_ids) for b in evaluation.batches(at(0.4, done=[0, 1, 3]))]
+    assert ids == [[2], [4]]
+
+
+def test_unusable_images_are_missing(anchor: Any) -> None:
+    """Black where the VAE gives NaN, and those of one colour; the others keep their scores."""
+    whole = evaluate(anchor)
+
+    def spoil(module: Any, args: Any, output: Any) -> Any:
+        sample = output[0].clone()
+        sample[1], sample[2] = float("nan"), sample[2, :, :1, :1]
+        return (sample,)
+
+    handle = anchor.pipe.vae.decoder.register_forward_hook(
+        lambda module, args, output: spoil(module, args, (output,))[0]
+    )
+    spoilt = evaluate(anchor)
+    handle.remove()
+    assert {i for i, score in spoilt.items() if np.isnan(score)} == {1, 2}
+    for i in (0, 3, 4):
+        assert spoilt[i] == pytest.approx(whole[i], abs=1e-3)
+
+
+def test_the_batch_halves_itself_when_memory_runs_out(anchor: Any) -> None:
+    whole, sizes = evaluate(anchor), []
+
+    def limited(limit: int) -> Any:
+        def check(module: Any, args: Any) -> None:
+            sizes.append(len(args[0]))
+            if len(args[0]) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        return anchor.pipe.unet.conv_in.register_forward_pre_hook(check)
+
+    handle = limited(4)  # two images under guidance
+    halved = evaluate(anchor)
+    handle.remove()
+    assert halved.keys() == whole.keys()
+    for i, score in whole.items():
+        assert halved[i] == pytest.approx(score, abs=1e-2)
+    assert sizes[0] == 10  # five images under guidance
+    assert max(sizes[sizes.index(4) :]) == 4  # and never more than what fitted
+    handle = limited(1)
+    with pytest.raises(EvaluationError, match="out of memory with a single image"):
+        evaluate(anchor)
+    handle.remove()
+
+
+def test_the_pipeline_is_left_as_it_was(anchor: Any) -> None:
+    evaluate(anchor)
+    assert "forward" not in vars(anchor.pipe.unet)
+
+
+def test_what_cannot_be_loaded_or_mixed_is_a_setting_error(world: Path) -> None:
+    reference = str(world / "reference")
+    same = AnchorSettings("same", reference, reference, 500.0)
+    with pytest.raises(SettingsError, match=r"anchor same: .* changes nothing"):
+        load_anchor(same, "cpu")
+    clipping = SamplingSettings(
+        scheduler="DDIMScheduler", scheduler_config={"clip_sample": True}, steps=2
+    )
+    inexact = AnchorSettings("b", reference, str(world / "b500"), 500.0, clipping)
+    with pytest.raises(SettingsError, match="clip_sample"):
+        load_anchor(inexact, "cpu")

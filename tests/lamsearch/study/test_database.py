@@ -1,0 +1,273 @@
+"""The study database: nothing scored is lost, no trial is worked on twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import Trial, TrialState, create_trial
+
+from lamsearch.bayesopt.image_allocation import Step
+from lamsearch.bayesopt.optuna_sampler import LamSampler
+from lamsearch.errors import EvaluationError, StudyError
+from lamsearch.report.summary import summarize
+from lamsearch.study.database import Study
+from lamsearch.study.leases import Leases
+from lamsearch.study.records import Batch
+from lamsearch.study.storage import open_storage, shown
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/deep/studies.db"
+
+
+def opened(url: str | None, seed: int = 0) -> Study:
+    return Study("s", url, sampler=LamSampler(seed))
+
+
+def test_sqlite_is_opened_safely(url: str, tmp_path: Path) -> None:
+    storage = open_storage(url)
+    with storage.engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "busy_timeout")
+        }
+        assert pragmas == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 60_000}
+        # A transaction that has only read holds the write lock already: BEGIN IMMEDIATE.
+        connection.exec_driver_sql("SELECT 1")
+        other = sqlite3.connect(tmp_path / "deep" / "studies.db", timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+    storage.engine.dispose()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_batches_are_there_as_soon_as_they_are_recorded(url: str, in_memory: bool) -> None:
+    study = opened(None if in_memory else url)
+    evaluation = study.next_evaluation(2)
+    assert evaluation is not None
+    assert evaluation.lam == 0.0
+    study.record(evaluation, Batch([0, 1], [0.5, math.nan], 1.5))
+    study.release(evaluation)
+    study = study if in_memory else opened(url)
+    again = study.next_evaluation(2)
+    assert again is not None
+    assert (again.number, again.lam, again.seconds) == (0, 0.0, 1.5)
+    assert again.scores[0] == 0.5
+    assert math.isnan(again.scores[1])
+    study.record(again, Batch([3, 2], [1.0, 0.25]))
+    finished = study.finish(again)
+    assert finished.row.tolist()[::2] == [0.5, 0.25]
+    assert finished.state == TrialState.COMPLETE
+    assert [e.number for e in study.evaluations()] == [0]
+
+
+def test_scores_come_back_exactly(url: str) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(1)
+    assert evaluation is not None
+    scores = [1 / 3, 0.1, 2**-40, 1e30]
+    study.record(evaluation, Batch(range(4), scores))
+    assert study.finish(evaluation).row.tolist() == scores
+
+
+def test_a_living_owner_keeps_its_trial_and_a_dead_ones_is_continued(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, hold = context.Event(), context.Event()
+    worker = context.Process(target=work_and_wait, args=(url, ready, hold))
+    worker.start()
+    assert ready.wait(60)
+    study = opened(url)
+    mine = study.next_evaluation(3)
+    assert mine is not None
+    assert mine.number == 1
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    dead = study.next_evaluation(3)
+    assert dead is not None
+    assert (dead.number, dead.lam, dead.scores) == (0, 0.0, {7: 0.25})
+
+
+def work_and_wait(url: str, ready: object, hold: object) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(3)
+    assert evaluation is not None
+    study.record(evaluation, Batch([7], [0.25]))
+    ready.set()
+    hold.wait()
+
+
+def test_an_expired_lease_can_be_taken_and_its_owner_notices(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, other = Leases(open_storage(url)), Leases(open_storage(url))
+    assert slow.acquire(1)
+    assert slow.acquire(1)
+    assert not other.acquire(1)
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: 4e9)
+        assert other.acquire(1)
+    assert not slow.acquire(1)
+    other.release(1)
+    assert slow.acquire(1)
+    slow.release(1)
+
+
+def test_a_silent_worker_keeps_its_lease(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamsearch.study.leases.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("lamsearch.study.leases._HEARTBEAT_SECONDS", 0.1)
+    silent, other = Leases(open_storage(url)), Leases(open_storage(url))
+    assert silent.acquire(1)
+    time.sleep(1.5)
+    assert not other.acquire(1)
+    silent.release(1)
+    assert other.acquire(1)
+    other.release(1)
+
+
+def test_a_trial_that_was_finished_meanwhile_is_left_alone(url: str) -> None:
+    first, second = opened(url), opened(url)
+    evaluation = first.next_evaluation(1)
+    assert evaluation is not None
+    stale = second._trials(TrialState.RUNNING)
+    first.record(evaluation, Batch([0], [0.5]))
+    first.finish(evaluation)
+    assert not second._claim(stale[0]._trial_id)
+    assert second.next_evaluation(1) is None
+
+
+def test_an_infinite_score_is_not_recorded(url: str) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(1)
+    assert evaluation is not None
+    with pytest.raises(EvaluationError, match="an infinite score at lam = 0"):
+        study.record(evaluation, Batch([0, 1], [0.5, math.inf]))
+    study.record(evaluation, Batch([0, 1], [0.5, 0.7]))
+    assert study.finish(evaluation).row.tolist() == [0.5, 0.7]
+
+
+def test_storages_in_memory_and_passwords(tmp_path: Path) -> None:
+    for url in (None, "sqlite://", "sqlite:///:memory:"):
+        assert Study("s", url, sampler=LamSampler()).next_evaluation(1) is not None
+    assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert shown(None) is None
+
+
+def test_another_manifest_is_refused_with_the_difference(url: str) -> None:
+    opened(url).bind({"seed": 0, "plan": "abc", "bounds": (0.0, 1.0)})
+    opened(url).bind({"seed": 0, "plan": "abc", "bounds": (0.0, 1.0)})
+    with pytest.raises(StudyError, match=r"plan was 'abc', is 'xyz'.*--study") as error:
+        opened(url).bind({"seed": 0, "plan": "xyz", "bounds": (0.0, 1.0)})
+    assert "seed" not in str(error.value)
+
+
+def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(2)
+    assert evaluation is not None
+    study.record(evaluation, Batch([0, 1], [math.nan, math.nan]))
+    with pytest.raises(EvaluationError, match=r"all 2 scores at lam = 0 are missing"):
+        study.finish(evaluation)
+    following = study.next_evaluation(2)
+    assert following is not None
+    assert following.number == 1
+    assert following.lam == 1.0
+
+
+def test_missing_images_at_a_lam_that_has_others_are_no_failure_of_the_search(url: str) -> None:
+    study = opened(url)
+    steps = [Step(0.5, 0, 2), Step(0.5, 2, 3), Step(0.5, 3, 5)]
+    states = []
+    lefts = []
+    for step, scores in zip(steps, ([0.1, math.nan], [math.nan], [0.2, 0.3]), strict=True):
+
+        def allocate(evaluations: object, left: int, step: Step = step) -> Step:
+            lefts.append(left)
+            return step
+
+        evaluation = study.next_evaluation(5, allocate)
+        assert evaluation is not None
+        study.record(evaluation, Batch(range(step.start, step.stop), scores))
+        states.append(study.finish(evaluation).state)
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert lefts == [5, 3, 2]  # they were made all the same
+    assert [e.scores.keys() for e in study.evaluations()] == [{0, 1}, {3, 4}]
+
+
+def test_studies_of_something_else_are_refused(url: str) -> None:
+    opened(url)
+    optuna.create_study(study_name="down", storage=url, direction="minimize")
+    optuna.create_study(study_name="two", storage=url, directions=["maximize", "maximize"])
+    for name in ("down", "two"):
+        for sampler in (None, LamSampler()):
+            with pytest.raises(
+                StudyError, match=f"study '{name}' in .* does not maximise one value"
+            ):
+                Study(name, url, sampler=sampler)
+    other = optuna.create_study(study_name="other", storage=url, direction="maximize")
+    other.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=1)
+    with pytest.raises(StudyError, match="'other' has rate in trial 0, expected 'lam'"):
+        Study("other", url).evaluations()
+
+
+def test_a_study_of_another_program_is_read_in_its_own_range(url: str) -> None:
+    opened(url)
+    wide = optuna.create_study(study_name="wide", storage=url, direction="maximize")
+    wider = FloatDistribution(-9, 9)
+    wide.add_trial(create_trial(params={"lam": -8}, distributions={"lam": wider}, value=7.0))
+    for lam in (0, 0.5, 1, 1.5, 2, 1.2):
+        wide.enqueue_trial({"lam": lam})
+
+    def value(trial: Trial) -> float:
+        lam = trial.suggest_float("lam", 0, 2)
+        return math.inf if lam == 1.2 else -((lam - 1.6) ** 2)
+
+    wide.optimize(value, n_trials=6)
+    answer = summarize(Study("wide", url))
+    assert answer.lam == pytest.approx(1.6, abs=0.05)
+    assert sorted(e.lam for e in answer.evaluations) == [0, 0.5, 1, 1.5, 2]
+
+
+def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path) -> None:
+    opened(url)
+    with pytest.raises(StudyError, match=r"no study 'x' in .*: it has s$"):
+        Study("x", url)
+    (tmp_path / "file").write_text("no database at all, but long enough to be read as one")
+    for bad in (f"sqlite:///{tmp_path}/file", "nonsense://x", "sqlite:////proc/no/studies.db"):
+        with pytest.raises(StudyError, match="cannot be opened") as error:
+            opened(bad)
+        assert "\n" not in str(error.value)
+
+
+def test_reading_creates_no_database(url: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        StudyError, match=r"storage sqlite:.*studies.db does not exist: .*--storage"
+    ):
+        Study("s", url)
+    assert not list(tmp_path.iterdir())
+    opened(url)
+    assert Study("s", url).evaluations() == []
+
+
+def test_user_attributes_are_plain_json(url: str, tmp_path: Path) -> None:
+    study = opened(url)
+    evaluation = study.next_evaluation(1)
+    assert evaluation is not None
+    study.record(evaluation, Batch([2, 3], [0.5, math.nan], 2.0))
+    rows = sqlite3.connect(tmp_path / "deep" / "studies.db").execute(
+        "SELECT key, value_json FROM trial_user_attributes"
+    )
+    stored = {key: json.loads(value) for key, value in rows}
+    assert stored == {"scores:000002": {"image_ids": [2, 3], "scores": [0.5, None], "seconds": 2.0}}
