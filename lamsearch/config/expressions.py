@@ -1,4 +1,7 @@
-"""What a search maximises, as text and as data: a reward, or a weighted sum of several."""
+"""Expressions over rewards, as text and as data: what a search maximises, and its constraint.
+
+The objective is a reward or a weighted sum of several; the constraint bounds one reward from below.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,16 @@ from dataclasses import dataclass
 
 from lamsearch.errors import SettingsError
 
-NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-"""A regular expression: an unsigned decimal number."""
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # unsigned
+_CONSTRAINT = re.compile(
+    rf"""\s*(?P<name>[^\s<>=≥≤][^<>=≥≤]*?)\s* (?:>=|≥) \s*(?:
+        (?P<percent>[+-]?{_NUMBER})\s*%\s*of\s+(?:the\s+)?reference
+        | reference(?:\s*(?P<sign>[+-])\s*(?P<difference>{_NUMBER}))?
+        | (?P<level>[+-]?{_NUMBER})
+    )\s*""",
+    re.VERBOSE,
+)
+_LARGEST_PERCENT = 50.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Objective:
 
     @property
     def plain(self) -> str | None:
-        """The reward's name if the objective is that reward itself, else None."""
+        """The reward's name if the objective is that reward alone with weight 1, else None."""
         [*names] = self.weights
         return names[0] if len(names) == 1 and self.weights[names[0]] == 1 else None
 
@@ -51,14 +62,14 @@ def parse_objective(text: str, known: Collection[str] = ()) -> Objective:
     Args:
         text: Terms `NAME` or `NUMBER*NAME`, joined by + or −. Terms of the same name are added up.
         known: Names that exist; with their help a name may contain more than letters, digits and
-            underscores. Whether a name exists is not checked.
+            underscores. Whether a name in the text exists is not checked.
 
     Raises:
-        SettingsError: If the text is no such sum, or a weight is 0 or not finite.
+        SettingsError: If the text is not such a sum, or a weight is 0 or not finite.
     """
     names = [rf"{re.escape(name)}(?!\w)" for name in sorted(known, key=len, reverse=True)]
     name = "|".join([*names, r"[^\W\d]\w*"])
-    term = re.compile(rf"\s*([+-]?)\s*(?:({NUMBER})\s*\*\s*)?({name})\s*")
+    term = re.compile(rf"\s*([+-]?)\s*(?:({_NUMBER})\s*\*\s*)?({name})\s*")
     weights: dict[str, float] = {}
     start = 0
     while start < len(text) or not weights:
@@ -72,9 +83,86 @@ def parse_objective(text: str, known: Collection[str] = ()) -> Objective:
         weights[match[3]] = weights.get(match[3], 0.0) + weight
         start = match.end()
     for name, weight in weights.items():
-        if not weight or not math.isfinite(weight):
-            raise SettingsError(f"reward {text!r} gives {name} the weight {weight:g}: leave it out")
+        if not math.isfinite(weight):
+            problem = "expected a finite number"
+        elif weight == 0:
+            problem = "leave it out"
+        else:
+            continue
+        raise SettingsError(f"reward {text!r} gives {name} the weight {weight:g}: {problem}")
     return Objective(weights)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """G(λ) ≥ G(0) + percent/100·|G(0)| + difference; or G(λ) ≥ level, where a level is given.
+
+    G(λ) is the mean of another reward on the images of the search.
+
+    Attributes:
+        name: Name of the reward G.
+        percent: Change against the reference, in percent of its mean.
+        difference: Change against the reference, in units of the score.
+        level: Absolute level, or None.
+    """
+
+    name: str
+    percent: float = 0.0
+    difference: float = 0.0
+    level: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The canonical form, as `parse_constraint` reads it."""
+        if self.level is not None:
+            return f"{self.name} >= {decimal(self.level)}"
+        if self.percent:
+            return f"{self.name} >= {decimal(self.percent)}% of reference"
+        if not self.difference:
+            return f"{self.name} >= reference"
+        sign = "-" if self.difference < 0 else "+"
+        return f"{self.name} >= reference {sign} {decimal(abs(self.difference))}"
+
+    @property
+    def certain_at_reference(self) -> bool:
+        """Whether λ = 0 satisfies it by definition."""
+        return self.level is None and self.percent <= 0 and self.difference <= 0
+
+    def inequality(self, reference: float) -> tuple[float, float]:
+        """Return (a, b) of G(λ) − a·G(0) ≥ b, G(0) having the sign of `reference`."""
+        if self.level is not None:
+            return 0.0, self.level
+        share = self.percent / 100 * (-1 if reference < 0 else 1)
+        return 1 + share, self.difference
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Read `clip >= -1% of reference`, `clip >= reference - 0.01`, or `clip >= 0.35`.
+
+    Raises:
+        SettingsError: If the text has another form, or a number in it is not finite.
+    """
+    match = _CONSTRAINT.fullmatch(text)
+    if match is None:
+        raise SettingsError(
+            f"constraint {text!r} given, expected 'NAME >= -1% of reference', "
+            "'NAME >= reference - 0.01' or 'NAME >= 0.35'"
+        )
+    name, percent, sign, difference, level = match.groups()
+    for number in (percent, difference, level):
+        if number is not None and not math.isfinite(float(number)):
+            raise SettingsError(f"constraint {text!r}: {number} given, expected a finite number")
+    if percent is not None and float(percent) >= _LARGEST_PERCENT:
+        raise SettingsError(
+            f"constraint {text!r} asks for a change of {float(percent):+g} %: the percentage is "
+            "the change against the reference, so that '-1% of reference' lets it fall by 1 %"
+        )
+    return Constraint(
+        name,
+        percent=float(percent or 0),
+        difference=float((sign or "") + (difference or "0")),
+        level=None if level is None else float(level),
+    )
 
 
 def decimal(number: float) -> str:

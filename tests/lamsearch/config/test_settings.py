@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from lamsearch.config.file_format import AnchorTable, SettingsFile
+from lamsearch.config.reward_tables import HPSRewardTable, OwnRewardTable
 from lamsearch.config.settings import (
     AnchorSettings,
     PromptSettings,
@@ -13,6 +16,7 @@ from lamsearch.config.settings import (
     find_settings,
     load_settings,
 )
+from lamsearch.config.strict_table import StrictTable, expectation
 from lamsearch.errors import LamsearchError, PromptError, SettingsError
 
 DESIGN = """
@@ -36,6 +40,14 @@ processor = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 file    = "prompts.txt"
 heldout = "others.txt"
 """
+TABLES = (
+    SettingsFile,
+    AnchorSettings,
+    SamplingSettings,
+    HPSRewardTable,
+    OwnRewardTable,
+    PromptSettings,
+)
 ANCHOR = '[anchors.a]\nreference = "o/r"\naligned = "o/a"\nbeta = 2\n'
 
 
@@ -72,7 +84,9 @@ def test_the_format_of_the_design(folder: Path):
     assert (reward.name, reward.kind) == ("pickscore", "pickscore")
     assert reward.model == "yuvalkirstain/PickScore_v1"
     assert reward.processor == "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-    assert settings.prompts == PromptSettings(folder / "prompts.txt", folder / "others.txt")
+    assert settings.prompts == PromptSettings(
+        file=folder / "prompts.txt", heldout=folder / "others.txt"
+    )
 
 
 def test_what_is_left_out_has_a_default(folder: Path):
@@ -167,7 +181,7 @@ def test_locations(folder: Path, monkeypatch: pytest.MonkeyPatch):
         ("= 5.0", "= -1", "sampling.guidance_scale: -1 given, expected a number >= 0"),
         ('"float16"', '"flaot16"', "sampling.dtype: 'flaot16' given, expected one of float32,"),
         ('"float16"', '"flaot16"', "did you mean 'float16'?"),
-        ("EulerAnc", "EulerAcn", "did you mean 'EulerAncestralDiscreteScheduler'?"),
+        ('"EulerAncestralDiscreteScheduler"', "''", "scheduler: '' given, expected a string that"),
         ("guidance_scale", "guidance", "did you mean 'guidance_scale'?"),
         ("[rewards.pickscore]", "[rewards.pickscor]", "did you mean 'pickscore'?"),
         ("[rewards.pickscore]", "[rewards.mine]\nclass = 'x'", "expected 'module:attribute'"),
@@ -176,8 +190,10 @@ def test_locations(folder: Path, monkeypatch: pytest.MonkeyPatch):
         ("prompts.txt", "absent.txt", "prompts.file: 'absent.txt' given, but there is no file"),
         ("others.txt", "absent.txt", "prompts.heldout: 'absent.txt' given, but there is no file"),
         ("[prompts]", "[prompt]", "prompt: unknown key"),
+        ("[prompts]", '["two\\nlines"]', r"'two\nlines': unknown key"),
         ("[prompts]\nfile    = ", "prompts = ", "unknown key"),
         ("[anchors.beta500]", "[anchors.beta500", "not valid TOML"),
+        ("= 500", f"= 1{'0' * 5000}", "not valid TOML: Exceeds the limit"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_key(folder: Path, old: str, new: str, complaint: str):
@@ -190,11 +206,42 @@ def test_a_mistake_is_one_line_with_file_and_key(folder: Path, old: str, new: st
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_every_key_is_described(table: type[StrictTable]):
+    """The reference page of the settings file is generated from these."""
+    for name, field in table.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+        assert expectation(field), name
+
+
+def test_what_a_key_accepts_is_told_in_words():
+    sampling = SamplingSettings.model_fields
+    assert expectation(sampling["steps"]) == "an integer >= 1"
+    assert expectation(sampling["guidance_scale"]) == "a number >= 0"
+    assert expectation(sampling["dtype"]) == "one of float32, float16, bfloat16"
+    assert expectation(sampling["vae"]) == "a string"
+    assert expectation(sampling["scheduler_config"]) == "a table"
+    assert expectation(AnchorTable.model_fields["use_safetensors"]) == "true or false"
+
+
+def test_settings_made_in_python_are_as_strict_and_cannot_be_changed():
+    for wrong in ({"steps": True}, {"steps": "3"}, {"dtype": "int8"}, {"stepz": 3}):
+        with pytest.raises(ValidationError, match=r"given, expected|unknown key"):
+            SamplingSettings(**wrong)
+    with pytest.raises(ValidationError, match="frozen"):
+        SamplingSettings().steps = 3
+
+
 def test_a_value_in_place_of_a_table(folder: Path):
     with pytest.raises(SettingsError, match="anchors: 3 given, expected a table"):
         load(folder, "anchors = 3")
     with pytest.raises(SettingsError, match=r"prompts: 'x' given, expected a table"):
         load(folder, "prompts = 'x'")
+    with pytest.raises(SettingsError, match=r"anchors\.a: 3 given, expected a table"):
+        load(folder, "[anchors]\na = 3")
+    with pytest.raises(SettingsError, match=r"rewards\.clip: 'x' given, expected a table"):
+        load(folder, "rewards.clip = 'x'")
 
 
 def test_a_name_that_does_not_exist_lists_those_that_do(folder: Path):

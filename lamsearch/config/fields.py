@@ -1,0 +1,70 @@
+"""Options, declared once: a field has its default, range, choices and a sentence.
+
+Python's keywords, the command line's flags and help, the manifest of a study and the reference
+page are made from these fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lamsearch.config.strict_table import expectation
+from lamsearch.errors import SettingsError
+
+
+def option(
+    default: Any,
+    description: str,
+    *,
+    group: str,
+    expected: str | None = None,
+    metavar: str | None = None,
+    **constraints: Any,
+) -> Any:
+    """Return a field of a `Config`.
+
+    Args:
+        default: Its default; `...` for none.
+        description: One sentence, for the help text and the reference page.
+        group: Heading that it stands under in `lamsearch run --help`.
+        expected: The range in words, for error messages; by default those of the type and bounds.
+        metavar: Placeholder of the value on the command line.
+        **constraints: For pydantic's `Field`, such as `ge=1`; `exclude=True` keeps a field that
+            may change on resume out of the manifest.
+    """
+    extra: dict[str, Any] = {"group": group, "expected": expected, "metavar": metavar}
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+class Config(BaseModel):
+    """A frozen set of options.
+
+    Raises:
+        SettingsError: If a value is out of its range; one line says what was given and expected.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(self._line(error)) from None
+
+    @classmethod
+    def select(cls, values: dict[str, Any]) -> Self:
+        """Return the config with those of the values that it has a field for."""
+        return cls(**{name: value for name, value in values.items() if name in cls.model_fields})
+
+    @classmethod
+    def _line(cls, error: ValidationError) -> str:
+        """Return the first problem as one line."""
+        problem = error.errors(include_url=False)[0]
+        name, given = str(problem["loc"][0]), problem["input"]
+        field = cls.model_fields[name]
+        extra = field.json_schema_extra
+        expected = extra.get("expected") if isinstance(extra, dict) else None
+        shown = f"{given:g}" if isinstance(given, int | float) else repr(given)
+        return f"{name.replace('_', ' ')} {shown} given, expected {expected or expectation(field)}"

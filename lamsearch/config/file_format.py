@@ -1,0 +1,118 @@
+"""The format of `lamsearch.toml`: every key with its type, default, bounds and meaning.
+
+The reference page of the settings file is generated from these fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lamsearch.config.locations import ExistingFile, Location
+from lamsearch.config.reward_tables import RewardTables
+from lamsearch.config.strict_table import StrictTable
+
+
+class SamplingSettings(StrictTable):
+    """`[anchors.NAME.sampling]`: how images are sampled."""
+
+    scheduler: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Class name of a diffusers scheduler, such as "
+        "`EulerAncestralDiscreteScheduler`; by default the reference pipeline's own scheduler.",
+    )
+    steps: int = Field(default=50, ge=1, description="Number of denoising steps per image.")
+    guidance_scale: float | None = Field(
+        default=None,
+        ge=0,
+        description="Scale of the classifier-free guidance; by default what the pipeline uses when "
+        "it is called without one.",
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="Floating-point type of all weights of the pipeline."
+    )
+    vae: Location | None = Field(
+        default=None,
+        description="Path or hub id of a VAE to use instead of the reference pipeline's own.",
+    )
+    negative_prompt: str | None = Field(
+        default=None,
+        description="Negative prompt of every image; by default none is passed to the pipeline.",
+    )
+    height: int | None = Field(
+        default=None,
+        ge=1,
+        description="Height of the images in pixels; by default the pipeline's native height.",
+    )
+    width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Width of the images in pixels; by default the pipeline's native width.",
+    )
+    scheduler_config: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Settings of the scheduler that override its stored configuration, such as "
+        '`timestep_spacing = "trailing"`; by default nothing is overridden.',
+    )
+
+
+class AnchorTable(StrictTable):
+    """`[anchors.NAME]`: a reference model, the model aligned from it, and the KL strength."""
+
+    reference: Location = Field(
+        description="Path or hub id of the reference model, a whole diffusers pipeline."
+    )
+    aligned: Location = Field(
+        description="Path or hub id of the aligned model: a denoiser's folder, a whole pipeline, a "
+        "LoRA, or one `.safetensors` file."
+    )
+    beta: float = Field(gt=0, description="KL strength β at which `aligned` was aligned.")
+    sampling: SamplingSettings = Field(
+        default_factory=SamplingSettings, description="How this anchor's images are sampled."
+    )
+    variant: str | None = Field(
+        default=None,
+        description="Variant of the reference's weight files, such as `fp16`; by default the files "
+        "without a variant are loaded.",
+    )
+    use_safetensors: bool = Field(
+        default=True,
+        description="Whether only safetensors files are loaded; `false` also allows pickled "
+        "weights, which can run any code.",
+    )
+
+
+class PromptSettings(StrictTable):
+    """`[prompts]`: the files of prompts, `.txt`, `.jsonl` or `.csv`."""
+
+    file: ExistingFile = Field(
+        description="File with the prompts of the search, used unless `--prompts` names another."
+    )
+    heldout: ExistingFile | None = Field(
+        default=None,
+        description="File with the held-out prompts of `--confirm`; by default the prompts of "
+        "`file` that the search does not use.",
+    )
+
+
+class SettingsFile(StrictTable):
+    """The top level of the file."""
+
+    description: str | None = Field(
+        default=None, description="A line about the file, printed when a search starts."
+    )
+    anchors: dict[str, AnchorTable] = Field(
+        default_factory=dict,
+        description="The anchors: `--anchor NAME` chooses the table `[anchors.NAME]`.",
+    )
+    rewards: RewardTables = Field(
+        default_factory=dict,
+        description="The rewards: `--reward NAME` chooses the table `[rewards.NAME]`.",
+    )
+    prompts: PromptSettings | None = Field(
+        default=None,
+        description="The default prompts; without this table, `--prompts` must name a file.",
+    )
