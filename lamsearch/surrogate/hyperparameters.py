@@ -1,11 +1,19 @@
 """The surrogate's hyperparameters: fixed priors, a fixed grid, quadrature.
 
-Three or four values do not determine ℓ and σ_f, and a maximum-likelihood fit is
-then sure of nonsense. The priors below are fixed; the posterior over a fixed grid is computed by
-quadrature and carried as S equally weighted members, a batch dimension in the manner of BoTorch's
-fully Bayesian models. BoTorch averages acquisitions over such an ensemble with equal weights, so
-the grid's weights become multiplicities: members sit at the quantiles (s + ½)/S of the weights
-laid end to end. No random numbers, no optimiser, no restarts; the same data, the same model.
+| symbol | code | meaning | shape |
+|---|---|---|---|
+| ℓ | `lengthscale` | of the kernel, in units of the bounds' width | (N,) |
+| σ_f² | `outputscale` | variance of the curve about its mean, standardised | (N,) |
+| σ_n² | `noise` | variance of the errors whose variance is unknown, standardised | (N,) |
+| S | `MEMBERS` | members of the ensemble | number |
+| U | | distinct members | number |
+
+Three or four values do not determine ℓ and σ_f, and a maximum-likelihood fit would then be sure of
+nonsense. The priors below are fixed; the posterior over a fixed grid is computed by quadrature and
+carried as S equally weighted members, as in BoTorch's fully Bayesian models. BoTorch averages
+acquisitions over such an ensemble with equal weights, so the grid's posterior probabilities become
+multiplicities: members sit at the quantiles (s + ½)/S of the probabilities laid end to end. No
+random numbers, no optimiser, no restarts; the same data give the same model.
 """
 
 from __future__ import annotations
@@ -27,17 +35,44 @@ PRIORS = {"lengthscale": (0.4, 0.7), "outputscale": (1.5, 1.6), "noise": (0.02, 
 
 
 class Hyperparameters(NamedTuple):
-    """One value for each of S members; scales as in the module's table.
+    """N sets of hyperparameters; units as in the module's table.
 
     Attributes:
-        lengthscale: (S,) ℓ > 0, in units of the bounds' width.
-        outputscale: (S,) σ_f² > 0, standardised.
-        noise: (S,) σ_n² of the values whose variance is unknown, standardised.
+        lengthscale: (N,) ℓ > 0.
+        outputscale: (N,) σ_f² > 0.
+        noise: (N,) σ_n².
     """
 
     lengthscale: Tensor
     outputscale: Tensor
     noise: Tensor
+
+    def take(self, index: Tensor) -> Hyperparameters:
+        """Return the sets at `index` (S,), which may repeat."""
+        return Hyperparameters(*(values[index] for values in self))
+
+
+class Ensemble(NamedTuple):
+    """S equally weighted members, of which only the U distinct ones need be computed.
+
+    Attributes:
+        nodes: The U distinct sets of hyperparameters.
+        members: (S,) which of them each member has.
+        mixture_weights: (U,) share of the members that have each of them.
+    """
+
+    nodes: Hyperparameters
+    members: Tensor
+    mixture_weights: Tensor
+
+    @classmethod
+    def from_members(cls, hyperparameters: Hyperparameters) -> Ensemble:
+        """Find the distinct ones among the hyperparameters of S members."""
+        columns, members, counts = torch.unique(
+            torch.stack(hyperparameters), dim=1, return_inverse=True, return_counts=True
+        )
+        multiplicities = counts.double()
+        return cls(Hyperparameters(*columns), members, multiplicities / multiplicities.sum())
 
 
 def grid(*, inferred_noise: bool) -> Hyperparameters:
@@ -57,9 +92,8 @@ def log_prior(nodes: Hyperparameters) -> Tensor:
     return total
 
 
-def equal_weight_members(nodes: Hyperparameters, log_weights: Tensor) -> Hyperparameters:
-    """Return `MEMBERS` nodes, repeated in proportion to exp(log_weights) (N,)."""
+def equal_weight_members(nodes: Hyperparameters, log_posterior: Tensor) -> Hyperparameters:
+    """Return `MEMBERS` of the N nodes, repeated in proportion to exp(log_posterior) (N,)."""
     quantiles = (torch.arange(MEMBERS, dtype=torch.float64) + 0.5) / MEMBERS
-    ends = log_weights.softmax(dim=0).cumsum(dim=0)
-    chosen = torch.searchsorted(ends, quantiles).clamp_max(len(ends) - 1)
-    return Hyperparameters(*(values[chosen] for values in nodes))
+    ends = log_posterior.softmax(dim=0).cumsum(dim=0)
+    return nodes.take(torch.searchsorted(ends, quantiles).clamp_max(len(ends) - 1))
