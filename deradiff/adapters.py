@@ -1,4 +1,4 @@
-"""One set of base weights, several LoRA adapters: which of them a forward pass uses."""
+"""Select the LoRA adapter that a denoiser's forward pass uses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Adapters:
 
     Args:
         denoiser: The denoiser that the adapters are loaded in.
-        names: The adapters that will be selected; where there are none, nothing is touched.
+        names: Names of the adapters to select from; if there are none, the denoiser is left alone.
 
     Raises:
-        ValueError: If an adapter is not loaded.
+        ValueError: If an adapter is not loaded in the denoiser.
     """
 
     def __init__(self, denoiser: nn.Module, names: Sequence[str]) -> None:
@@ -37,11 +37,11 @@ class Adapters:
             for layer in denoiser.modules()
             if isinstance(layer, BaseTunerLayer)
         ]
-        # peft makes the weights of an adapter trainable whenever it switches it on.
+        # peft makes an adapter's weights trainable whenever it enables the adapter.
         self._trainable = [(weight, weight.requires_grad) for weight in denoiser.parameters()]
 
     def select(self, name: str | None) -> None:
-        """Run with adapter `name`, or with the base weights alone."""
+        """Use adapter `name` from now on, or for None the base weights alone."""
         for layer, _, _ in self._layers:
             if name is not None and list(layer.active_adapters) != [name]:
                 layer.set_adapter([name])
@@ -49,7 +49,7 @@ class Adapters:
                 layer.enable_adapters(name is not None)
 
     def restore(self) -> None:
-        """Put every layer back as it was found."""
+        """Restore every layer to its initial state."""
         for layer, active, disabled in self._layers:
             layer.set_adapter(active)
             layer.enable_adapters(not disabled)

@@ -1,4 +1,4 @@
-"""Anchors: an aligned model together with its reference and the KL strength β of its alignment."""
+"""Anchors: an aligned model with its reference and the KL strength β of its alignment."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from deradiff.gaussian import Lam
-from deradiff.loading import AnchorError, PipelineOptions, first_line, load_aligned, load_pipeline
+from deradiff.loading import first_line, load_aligned, load_pipeline
+from deradiff.options import AnchorError, PipelineOptions
 from deradiff.realignment import LamSchedule, Realignment, realign
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A pipeline that holds the reference, the aligned model, and its β.
+    """A pipeline around the reference, the aligned model, and the β of its alignment.
 
     Attributes:
         pipe: A stock diffusers pipeline around the reference denoiser.
         aligned: The aligned denoiser, or the name of its LoRA adapter in `pipe`.
         beta: KL strength β > 0 of the alignment.
+
+    Raises:
+        AnchorError: If `beta` is not positive.
     """
 
     pipe: DiffusionPipeline
@@ -35,15 +39,22 @@ class Anchor:
             raise AnchorError(f"beta = {self.beta}: expected the alignment's KL strength, > 0")
 
     def realign(self, lam: Lam | LamSchedule = 1.0) -> Realignment:
-        """Make `pipe` sample from p[β/λ] until the returned realignment is removed."""
+        """Make `pipe` sample from p[β/λ] until the returned realignment is removed.
+
+        Args:
+            lam: λ, as `deradiff.realign` takes it for one aligned model.
+
+        Raises:
+            InexactMixtureError: If mixing model outputs is not exact for this pipeline.
+        """
         return realign(self.pipe, self.aligned, lam)
 
     def effective_beta(self, lam: float) -> float:
-        """Return β/λ, the strength that sampling at λ emulates; infinite at λ = 0."""
+        """Return β/λ, the KL strength that sampling at λ emulates; infinite at λ = 0."""
         return self.beta / lam if lam else float("inf")
 
     def fingerprint(self) -> str:
-        """Return a digest of the denoisers' and the other components' weights."""
+        """Return a digest of the weights of the pipeline's components and of the aligned model."""
         modules = [c for c in self.pipe.components.values() if isinstance(c, nn.Module)]
         if isinstance(self.aligned, nn.Module):
             modules.append(self.aligned)
@@ -58,33 +69,34 @@ def load_anchor(
     options: PipelineOptions | None = None,
     device: str | torch.device = "cpu",
 ) -> Anchor:
-    """Load an anchor from local paths or hub ids, and make sure that it changes the output.
+    """Load an anchor from local paths or hub ids, and verify that it changes the output.
 
     Args:
         reference: A pipeline's folder or hub id.
         aligned: A denoiser's folder (or one with `unet/` or `transformer/` in it), a whole
-            pipeline, a LoRA's folder or file, or one .safetensors file of denoiser weights; local
-            or, all but single files, on the hub.
+            pipeline, a LoRA's folder or file, or one .safetensors file of denoiser weights. All but
+            single files may also be on the hub.
         beta: KL strength β > 0 that `aligned` was aligned at.
-        options: How the pipeline is loaded.
-        device: Where it goes.
+        options: How to load the pipeline.
+        device: Where to put the pipeline.
 
     Raises:
-        AnchorError: If something is missing, pickled, of another architecture, or if one forward
-            pass shows that the aligned model gives just what the reference gives.
+        AnchorError: If something is missing, pickled or of another architecture, or if the aligned
+            model's output in one forward pass is not finite or equals the reference's.
+        InexactMixtureError: If mixing model outputs is not exact for this pipeline.
     """
     options = options or PipelineOptions()
     pipe = load_pipeline(str(reference), options).to(device)
-    anchor = Anchor(pipe, load_aligned(pipe, str(aligned), options), beta)
+    anchor = Anchor(pipe, load_aligned(pipe, str(aligned), options=options), beta)
     _require_effect(anchor, str(aligned))
     return anchor
 
 
 def fingerprint(modules: Sequence[nn.Module]) -> str:
-    """Return a digest of names, shapes, types and evenly spaced values of the modules' weights.
+    """Return a digest of the modules' weights, 16 hexadecimal digits.
 
-    At most 127 values of each tensor are read, so it costs little even for large models on a GPU;
-    any training or conversion changes it.
+    It covers names, shapes, types and at most 127 evenly spaced values per tensor, so it is cheap
+    even for large models on a GPU. Any training or conversion changes it.
     """
     digest = hashlib.sha256()
     for module in modules:
@@ -97,9 +109,9 @@ def fingerprint(modules: Sequence[nn.Module]) -> str:
 
 
 def _require_effect(anchor: Anchor, source: str) -> None:
-    """Raise unless one denoising step differs between reference and aligned."""
-    # Twice the reference: some kernels on a GPU do not repeat themselves exactly.
-    first, again, aligned = (_one_step(anchor, lam, source) for lam in (0.0, 0.0, 1.0))
+    """Raise AnchorError unless one denoising step differs between reference and aligned."""
+    # The reference runs twice because some GPU kernels are not deterministic.
+    first, again, aligned = (_one_step(anchor, lam, source=source) for lam in (0.0, 0.0, 1.0))
     if not bool(aligned.isfinite().all()):
         raise AnchorError(
             f"aligned {source}: its output is not finite: check its weights, or use another dtype"
@@ -111,7 +123,8 @@ def _require_effect(anchor: Anchor, source: str) -> None:
         )
 
 
-def _one_step(anchor: Anchor, lam: float, source: str) -> Tensor:
+def _one_step(anchor: Anchor, lam: float, *, source: str) -> Tensor:
+    """Return the latents after one denoising step from seeded noise, in float32."""
     with anchor.realign(lam):
         generator = torch.Generator().manual_seed(0)
         try:

@@ -36,11 +36,12 @@ class InvalidMixtureError(ValueError):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A diagonal Gaussian over a batch, such as one reverse step p(x_{t−1} | x_t).
+    """A diagonal Gaussian per batch element, such as one reverse step p(x_{t−1} | x_t).
 
     Attributes:
-        mean: (B, ...) mean μ.
-        variance: σ² ≥ 0, of any shape that broadcasts to the mean's. Never a standard deviation.
+        mean: Mean μ, (B, ...).
+        variance: Variance σ² ≥ 0, of any shape that broadcasts to the mean's; not a standard
+            deviation.
     """
 
     mean: Tensor
@@ -55,12 +56,13 @@ def mixture_weights(lam: Lam | Sequence[Lam], models: int) -> tuple[Lam, ...]:
     """Return the weights (1 − Σλ_i, λ_1, ..., λ_K) of the reference and K aligned models.
 
     Args:
-        lam: λ for one aligned model, or a sequence of K of them. A tensor of shape (B,) holds one
-            weight per batch element.
+        lam: λ of one aligned model, or a sequence of K of them; each a number or a tensor of shape
+            (B,), one weight per batch element.
         models: K, the number of aligned models.
 
     Raises:
-        ValueError: If the number of weights is not K, or a weight is not finite.
+        ValueError: If the number of weights is not K, or a weight is not finite or of another
+            shape.
     """
     lams = [_plain(weight) for weight in as_list(lam)]
     if len(lams) != models:
@@ -79,12 +81,12 @@ def mixture_weights(lam: Lam | Sequence[Lam], models: int) -> tuple[Lam, ...]:
 
 
 def as_list(lam: Lam | Sequence[Lam]) -> list[Lam]:
-    """Return the weights of K aligned models as a list, one weight as a list of one."""
+    """Return the weights of K aligned models as a list, also where K = 1."""
     return list(lam) if isinstance(lam, Sequence) else [lam]
 
 
 def _plain(weight: Lam) -> Lam:
-    """Make numbers of 0-d tensors, and 0 of what only rounding keeps from it (1 − .1 − .2 − .7)."""
+    """Return 0-d tensors as numbers, and rounding errors such as 1 − .1 − .2 − .7 as 0."""
     if isinstance(weight, Tensor) and weight.ndim:
         return weight
     number = float(weight)
@@ -99,27 +101,28 @@ def geometric_mixture(
     """Mix the reference's and the aligned models' reverse steps (arXiv 2601.20198, Eq. 7, A.4).
 
     λ outside [0, 1] extrapolates and is allowed while the precision stays positive. Where variances
-    are 0 the limit is taken: equal variances mix their means, and otherwise the narrowest Gaussian
-    that takes part decides.
+    are 0 the mixture is the limit: with equal variances the mixture of the means, otherwise the
+    narrowest Gaussian whose weight is not 0.
 
     Args:
-        reference: The reference's reverse step, mean of shape (B, ...).
-        aligned: One aligned reverse step, or K of them.
+        reference: Reverse step of the reference, with a mean of shape (B, ...).
+        aligned: Reverse step of the aligned model, or of K of them, with means of the same shape.
         lam: λ, or K of them; each a number or a tensor of shape (B,).
 
     Returns:
-        The mixture; its mean has shape (B, ...).
+        The mixture, with a mean of shape (B, ...).
 
     Raises:
         InvalidMixtureError: If the precision is not positive somewhere.
         ValueError: If `lam` does not fit `aligned` or is not finite.
     """
-    others = [aligned] if isinstance(aligned, Gaussian) else list(aligned)
-    gaussians = [reference, *others]
-    weights = [_per_element(weight, reference.mean) for weight in mixture_weights(lam, len(others))]
+    several = [aligned] if isinstance(aligned, Gaussian) else list(aligned)
+    gaussians = [reference, *several]
+    lams = mixture_weights(lam, len(several))
+    weights = [_per_element(weight, reference.mean) for weight in lams]
 
-    # Precisions are taken relative to the narrowest Gaussian with a weight. This is exact where
-    # variances agree (every ratio is 1, also for σ = 0) and leaves no 0/0 where they do not.
+    # Precisions are relative to that of the narrowest Gaussian with a weight. This is exact where
+    # variances agree (every ratio is 1, also for σ = 0) and avoids 0/0 where they do not.
     scale = _narrowest(gaussians, weights)
     ratios = [torch.where(g.variance <= scale, 1.0, scale / g.variance) for g in gaussians]
     precision = sum(w * r for w, r in zip(weights[1:], ratios[1:], strict=True))
@@ -145,20 +148,21 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> Tensor:
         q: Gaussian with a mean of the same shape.
 
     Returns:
-        (B,) divergences. Elements in which both variances are 0 contribute 0 where the means agree
-        and make the divergence infinite where they do not.
+        Divergences ≥ 0 of shape (B,). Elements in which both variances are 0 contribute 0 where the
+        means agree, and make the divergence infinite where they do not.
     """
     difference = (p.mean - q.mean).square()
     p_variance, q_variance = p.variance.expand_as(difference), q.variance.expand_as(difference)
     degenerate = (p_variance == 0) & (q_variance == 0)
     ratio = torch.where(degenerate, 1.0, p_variance / q_variance)
     distance = torch.where(difference == 0, 0.0, difference / q_variance)
-    # Where one of the two is a point mass the ratio is 0 or infinite, and so is the divergence.
+    # Where only one of the two is a point mass the ratio is 0 or ∞, and the divergence infinite.
     width = torch.where(ratio.isinf(), math.inf, ratio - 1 - ratio.log())
     return (0.5 * (width + distance)).flatten(1).sum(1)
 
 
 def _per_element(weight: Lam, mean: Tensor) -> Tensor:
+    """Return the weight as a tensor that broadcasts to the mean's shape."""
     weight = torch.as_tensor(weight, dtype=mean.dtype, device=mean.device)
     return weight.reshape(-1, *[1] * (mean.ndim - 1)) if weight.ndim else weight
 
@@ -172,5 +176,6 @@ def _narrowest(gaussians: Sequence[Gaussian], weights: Sequence[Tensor]) -> Tens
 
 
 def _extent(variance: Tensor) -> str:
+    """Return the range of the variances, as text for an error message."""
     low, high = float(variance.min()), float(variance.max())
     return f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}"

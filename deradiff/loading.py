@@ -1,14 +1,12 @@
-"""Pipelines and aligned models from folders, hub ids, LoRA and single files."""
+"""Load pipelines and aligned models from folders, hub ids, LoRA files and single files."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import AutoModel, DiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
@@ -17,39 +15,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from deradiff.options import AnchorError, PipelineOptions, scheduler_class
 from deradiff.realignment import denoiser_name
 
 _ADAPTER = "aligned"
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
-class AnchorError(ValueError):
-    """An anchor cannot be loaded, or its aligned model changes nothing."""
-
-
-@dataclass(frozen=True)
-class PipelineOptions:
-    """How an anchor's pipeline is loaded; None means as the reference pipeline is stored.
-
-    Attributes:
-        scheduler: Class name of a diffusers scheduler, built from the stored scheduler's config.
-        scheduler_config: Settings that override that config.
-        vae: Path or hub id of another VAE.
-        dtype: Of all weights: "float32", "float16" or "bfloat16".
-        variant: Variant of the reference's weight files, such as "fp16".
-        use_safetensors: False lets pickled weights be loaded too, which can run any code.
-    """
-
-    scheduler: str | None = None
-    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
-    vae: str | None = None
-    dtype: str = "float32"
-    variant: str | None = None
-    use_safetensors: bool = True
-
-
 def load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline:
-    """Return the reference's pipeline, with the options' scheduler and VAE.
+    """Return the reference's pipeline with the scheduler and VAE of the options.
+
+    Args:
+        reference: Folder or hub id of a diffusers pipeline.
+        options: How to load it.
 
     Raises:
         AnchorError: If something cannot be loaded, or a scheduler setting is unknown.
@@ -67,20 +45,26 @@ def load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline
             f"reference {reference}: cannot be loaded: {first_line(error)}"
         ) from error
     if options.scheduler or options.scheduler_config:
-        scheduler = getattr(diffusers, options.scheduler or type(pipe.scheduler).__name__)
-        _require_known_config(scheduler, options.scheduler_config)
-        pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **options.scheduler_config)
+        chosen = scheduler_class(options.scheduler) if options.scheduler else type(pipe.scheduler)
+        _require_known_config(chosen, options.scheduler_config)
+        pipe.scheduler = chosen.from_config(pipe.scheduler.config, **options.scheduler_config)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def load_aligned(
-    pipe: DiffusionPipeline, aligned: str, options: PipelineOptions
+    pipe: DiffusionPipeline, aligned: str, *, options: PipelineOptions
 ) -> nn.Module | str:
-    """Return the aligned denoiser, or the name of the adapter that was added to the pipeline.
+    """Return the aligned denoiser, or the name of the LoRA adapter added to the pipeline.
+
+    Args:
+        pipe: The reference's pipeline.
+        aligned: A denoiser's folder, a whole pipeline, a LoRA or a single file, as `load_anchor`
+            takes it.
+        options: How to load it.
 
     Raises:
-        AnchorError: If it cannot be loaded, or is pickled and pickles are not wanted.
+        AnchorError: If it cannot be loaded, or is pickled although `use_safetensors` is set.
     """
     name = denoiser_name(pipe)
     reference: Any = getattr(pipe, name)
@@ -92,14 +76,14 @@ def load_aligned(
         )
     try:
         if path.is_file():
-            return _load_file(pipe, reference, path, options)
+            return _load_file(pipe, path, options=options)
         folder = path if path.is_dir() else Path(_hub_structure(aligned))
         if (folder / name / "config.json").is_file():
             place = {"subfolder": name}
         elif (folder / "config.json").is_file():
             place = {}
         else:
-            return _load_lora(pipe, aligned, options)
+            return _load_lora(pipe, aligned, options=options)
         denoiser = type(reference).from_pretrained(
             aligned, dtype=reference.dtype, use_safetensors=_only_safe(options), **place
         )
@@ -109,17 +93,17 @@ def load_aligned(
 
 
 def _hub_structure(repository: str) -> str:
-    """Return a local folder with the small files of a hub repository, which show what it holds."""
+    """Download a hub repository's JSON files, which show its layout, and return their folder."""
     return snapshot_download(repository, allow_patterns=["*.json"])
 
 
 def _only_safe(options: PipelineOptions) -> bool | None:
-    # diffusers' False refuses safetensors; None prefers them and takes pickles where there are none
+    # diffusers reads False as "pickles only" and None as "safetensors where there are any".
     return True if options.use_safetensors else None
 
 
 def _require_known_config(scheduler: Any, config: Mapping[str, Any]) -> None:
-    """Raise for a setting that diffusers would silently ignore."""
+    """Raise AnchorError for a setting that diffusers would silently ignore."""
     known = [name for name in inspect.signature(scheduler.__init__).parameters if name != "self"]
     for key in config:
         if key not in known:
@@ -128,15 +112,15 @@ def _require_known_config(scheduler: Any, config: Mapping[str, Any]) -> None:
             )
 
 
-def _load_file(
-    pipe: DiffusionPipeline, reference: Any, path: Path, options: PipelineOptions
-) -> nn.Module | str:
+def _load_file(pipe: DiffusionPipeline, path: Path, *, options: PipelineOptions) -> nn.Module | str:
+    """Return the denoiser of a single file, or the name of its LoRA adapter."""
+    reference: Any = getattr(pipe, denoiser_name(pipe))
     pickled = path.suffix in _PICKLES
     weights = (
         torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
     )
     if any("lora" in key for key in weights):
-        return _load_lora(pipe, str(path), options)
+        return _load_lora(pipe, str(path), options=options)
     if weights.keys() == reference.state_dict().keys():
         denoiser = type(reference).from_config(reference.config)
         denoiser.load_state_dict(weights)
@@ -147,13 +131,14 @@ def _load_file(
     return _freeze(denoiser, reference)
 
 
-def _load_lora(pipe: DiffusionPipeline, source: str, options: PipelineOptions) -> str:
+def _load_lora(pipe: DiffusionPipeline, source: str, *, options: PipelineOptions) -> str:
+    """Add a LoRA to the pipeline and return its adapter's name."""
     pipe.load_lora_weights(source, adapter_name=_ADAPTER, use_safetensors=_only_safe(options))
-    others = [c for c, names in pipe.get_list_adapters().items() if c != denoiser_name(pipe)]
-    if others:
+    other_components = [c for c in pipe.get_list_adapters() if c != denoiser_name(pipe)]
+    if other_components:
         raise ValueError(
-            f"this LoRA also changes {', '.join(others)}, which realignment cannot mix: use one "
-            f"for the {denoiser_name(pipe)} alone"
+            f"this LoRA also changes {', '.join(other_components)}, which realignment cannot mix: "
+            f"use one for the {denoiser_name(pipe)} alone"
         )
     return _ADAPTER
 
@@ -163,5 +148,5 @@ def _freeze(denoiser: nn.Module, reference: Any) -> nn.Module:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a library's error message, which may go on for many."""
+    """Return the first line of a library's error message, which may be many lines long."""
     return str(error).strip().split("\n")[0]

@@ -1,9 +1,9 @@
-"""Realignment of a stock diffusers pipeline: its denoiser returns Σ weights · model outputs.
+"""Realign a stock diffusers pipeline: its denoiser returns Σ weights · model outputs.
 
 Where the scheduler's mean is affine in the model output and its variance does not depend on the
 model, mixing model outputs is the geometric mixture of reverse steps (arXiv 2601.20198, Eq. 7 with
-equal variances), and classifier-free guidance, being affine too, commutes with it. The pipeline's
-class, its call and its scheduler stay as they are.
+equal variances). Classifier-free guidance is affine too and commutes with it. The pipeline's class,
+its call and its scheduler are not changed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from deradiff.gaussian import Lam, mixture_weights
 from deradiff.reverse_step import LEARNED_VARIANCES
 
 LamSchedule = Callable[[float], "Lam | Sequence[Lam]"]
-"""A function of the timestep that the denoiser is given, as a float, returning the weights."""
+"""A function that takes the denoiser's timestep as a float and returns λ for that step."""
 
 _HOOK = "deradiff.realignment"
-# Pipelines whose guidance rescales the prediction by its norm.
+# Prefixes of the names of pipelines whose guidance rescales the prediction by its norm.
 _RENORMALISING = ("QwenImage", "Lumina2", "NucleusMoE")
 
 
@@ -51,35 +51,35 @@ def realign(
     """Make `pipe` sample from p[β/λ], the mixture of its own denoiser and `aligned`.
 
     Args:
-        pipe: A diffusers pipeline with a `unet` or `transformer` and affine guidance; it holds the
+        pipe: A diffusers pipeline with affine guidance, whose `unet` or `transformer` is the
             reference.
-        aligned: The aligned denoiser of the same architecture, moved to where the pipeline runs
-            if it is elsewhere; or the name of a LoRA adapter loaded in the pipeline, which then
-            runs alone; or several of these (appendix A.4).
+        aligned: The aligned denoiser, of the same architecture, which is moved to the pipeline's
+            device; or the name of a LoRA adapter loaded in the pipeline, applied without any other
+            adapter; or several of these (appendix A.4).
         lam: λ: 0 is the reference, 1 the aligned model. A number; a tensor of shape (B,), one
-            weight per image of a call; a function of the timestep that the denoiser receives; with
-            several aligned models, a sequence of such weights, one for each.
+            weight per image of a call; a function of the denoiser's timestep; or, with several
+            aligned models, a sequence of numbers or tensors, one per model.
 
     Returns:
-        The attached `Realignment`. Its `lam` can be set at any time, `remove()` detaches it.
+        The attached `Realignment`. Its `lam` can be set at any time; `remove()` detaches it.
 
     Raises:
         InexactMixtureError: If the pipeline's scheduler clips or thresholds its prediction or
-            takes a learned variance (`deradiff.realigned_steps` samples exactly there), or if the
-            pipeline renormalises its guidance. Raised during a call for a `guidance_rescale`
-            other than 0.
+            takes a learned variance, or if the pipeline renormalises its guidance; use
+            `deradiff.realigned_steps` there. Raised by the pipeline's call for a
+            `guidance_rescale` other than 0.
         TypeError: If the pipeline has no denoiser.
-        ValueError: If the pipeline is realigned already, the adapter is not loaded, or `lam` does
-            not fit.
+        ValueError: If the pipeline is already realigned, the adapter is not loaded, or `lam` does
+            not fit the number of aligned models or is not finite.
     """
     return Realignment(pipe, aligned, lam)
 
 
 class Realignment:
-    """An aligned model attached to a pipeline. Also a context manager that removes it at the end.
+    """One or more aligned models attached to a pipeline; as a context manager, removed on exit.
 
     Attributes:
-        pipe: The pipeline, which samples from the mixture until `remove()` is called.
+        pipe: The pipeline. It samples from the mixture until `remove()` is called.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Realignment:
         registry = getattr(self._reference, "_diffusers_hook", None)
         if registry is not None and registry.get_hook(_HOOK) is not None:
             raise ValueError(
-                "the pipeline is realigned already: remove() that realignment first, and any hook "
-                "that was put on the denoiser after it"
+                "the pipeline is already realigned: remove() that realignment first, and any hook "
+                "put on the denoiser after it"
             )
         _require_affine_scheduler(pipe)
         _require_affine_guidance(pipe)
@@ -112,7 +112,7 @@ class Realignment:
 
     @property
     def lam(self) -> Lam | Sequence[Lam] | LamSchedule:
-        """λ, as `realign` takes it. Set it at any time, also between the steps of a call."""
+        """λ, as `realign` takes it. It can be set at any time, even between the steps of a call."""
         return self._lam
 
     @lam.setter
@@ -122,22 +122,22 @@ class Realignment:
         self._lam = lam
 
     def weights(self, timestep: Tensor | float) -> tuple[Lam, ...]:
-        """Return (1 − Σλ_i, λ_1, ...) at a timestep of the denoiser."""
+        """Return the weights (1 − Σλ_i, λ_1, ..., λ_K) at a timestep of the denoiser."""
         lam = self._lam
         if callable(lam) and not isinstance(lam, Tensor):
-            # Read only here: on a GPU it waits for everything before it.
+            # Only a function needs the value: reading it from a GPU waits for all queued work.
             first = timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep
             lam = lam(float(first))
         return mixture_weights(lam, self._models)
 
     def remove(self) -> None:
-        """Detach from the pipeline and leave it exactly as it was. Harmless when repeated."""
+        """Detach from the pipeline and restore its state. Calling it again has no effect."""
         registry = getattr(self._reference, "_diffusers_hook", None)
         if registry is None or registry.get_hook(_HOOK) is not self._hook:
             return
         if self._hook.active:
             self._adapters.restore()
-        # Whoever wrapped our forward later (accelerate's offloading does) goes on calling it.
+        # Code that wrapped our forward later, such as accelerate's offloading, still calls it.
         self._hook.active = False
         if vars(self._reference).get("forward") is not self._forward:
             return
@@ -155,7 +155,7 @@ class Realignment:
 
 
 class _MixtureHook(ModelHook):  # type: ignore[misc]
-    """Replaces the denoiser's forward pass by the weighted sum of all models' outputs."""
+    """Replaces the denoiser's output by the weighted sum of all models' outputs."""
 
     def __init__(self, realignment: Realignment, aligned: Sequence[nn.Module | str]) -> None:
         super().__init__()
@@ -176,16 +176,17 @@ class _MixtureHook(ModelHook):  # type: ignore[misc]
             _require_affine_scheduler(self._realignment.pipe)
             _require_affine_guidance(self._realignment.pipe)
         device = next(x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        outputs = [self._run(model, device, args, kwargs) for _, model in active]
+        outputs = [self._run(model, device, args=args, kwargs=kwargs) for _, model in active]
         if len(active) == 1 and not isinstance(active[0][0], Tensor) and active[0][0] == 1:
             return outputs[0]
         return _mix([w for w, _ in active], outputs)
 
     def _run(
-        self, model: nn.Module | str | None, device: torch.device, args: Any, kwargs: Any
+        self, model: nn.Module | str | None, device: torch.device, *, args: Any, kwargs: Any
     ) -> Any:
+        """Return a model's output: of the reference, an adapter on it, or another denoiser."""
         if isinstance(model, nn.Module):
-            # The pipeline's own offloading does not know the aligned model.
+            # The pipeline's own offloading does not move the aligned model.
             if next(model.parameters()).device != device:
                 model.to(device)
             return model(*args, **kwargs)
@@ -194,9 +195,9 @@ class _MixtureHook(ModelHook):  # type: ignore[misc]
 
 
 def _mix(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
-    """Return Σ weights · outputs in the type that the denoiser returns."""
+    """Return Σ weights · outputs, of the type that the denoiser returns."""
     samples = [output[0] for output in outputs]
-    # float16 would round differences as small as those between two strengths.
+    # In float16 rounding would hide the small differences between two values of λ.
     terms = (_per_image(w, x) * x.float() for w, x in zip(weights, samples, strict=True))
     mixed = reduce(add, terms).to(samples[0].dtype)
     if isinstance(outputs[0], tuple):
@@ -205,7 +206,7 @@ def _mix(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
 
 
 def _per_image(weight: Lam, sample: Tensor) -> Lam:
-    """Shape one weight per image for a batch that guidance may hold several times over."""
+    """Shape one weight per image for a batch that guidance may have repeated."""
     if not isinstance(weight, Tensor) or weight.ndim == 0:
         return weight
     copies, rest = divmod(len(sample), len(weight))
@@ -217,6 +218,7 @@ def _per_image(weight: Lam, sample: Tensor) -> Lam:
 
 
 def _require_affine_scheduler(pipe: DiffusionPipeline) -> None:
+    """Raise InexactMixtureError unless the scheduler's step is affine in the model output."""
     config = pipe.scheduler.config
     reasons = [key for key in ("clip_sample", "thresholding") if config.get(key)]
     if config.get("variance_type") in LEARNED_VARIANCES:
@@ -230,6 +232,7 @@ def _require_affine_scheduler(pipe: DiffusionPipeline) -> None:
 
 
 def _require_affine_guidance(pipe: DiffusionPipeline) -> None:
+    """Raise InexactMixtureError unless the pipeline's guidance is affine in the model output."""
     name = type(pipe).__name__
     if name.startswith(_RENORMALISING):
         raise InexactMixtureError(

@@ -1,4 +1,4 @@
-"""Reverse-step posteriors p(x_{t−1} | x_t) of diffusers' schedulers.
+"""Reverse-step posteriors p(x_{t−1} | x_t) of diffusers schedulers.
 
 | symbol  | code                      | meaning                                                   |
 |---------|---------------------------|-----------------------------------------------------------|
@@ -9,7 +9,7 @@
 | σ_t     | `sigma`                   | Euler's noise level sqrt((1 − ᾱ_t)/ᾱ_t)                   |
 | η       | `eta`                     | DDIM's share of noise, 0 = deterministic                  |
 
-`Gaussian.mean + sqrt(Gaussian.variance) · z` is what the scheduler's own `step` returns for the
+`Gaussian.mean + sqrt(Gaussian.variance) · z` equals what the scheduler's own `step` returns for the
 same noise z. The functions read the scheduler and never change it.
 """
 
@@ -37,24 +37,26 @@ def reverse_step(
 ) -> Gaussian:
     """Return the reverse-step posterior that one call of `scheduler.step` samples from.
 
-    Supported are `DDPMScheduler` with every `variance_type` (arXiv 2006.11239, Eq. 6–7),
-    `DDIMScheduler` with any `eta` (arXiv 2010.02502, Eq. 12, 16; also `use_clipped_model_output`)
-    and `EulerAncestralDiscreteScheduler`, each with every `prediction_type` it knows, clipping and
+    Supports `DDPMScheduler` with every `variance_type` (arXiv 2006.11239, Eq. 6–7), `DDIMScheduler`
+    with any `eta` (arXiv 2010.02502, Eq. 12, 16) and `use_clipped_model_output`, and
+    `EulerAncestralDiscreteScheduler`; each with all of its prediction types, clipping and
     thresholding.
 
     Args:
         scheduler: A scheduler whose `set_timesteps` has been called.
-        model_output: (B, C, ...) guided model output; (B, 2C, ...) where the variance is learned.
+        model_output: Guided model output, (B, C, ...), or (B, 2C, ...) if the variance is learned.
         timestep: One of `scheduler.timesteps`.
-        sample: (B, C, ...) noisy sample x_t, not yet scaled for the model.
+        sample: Noisy sample x_t, (B, C, ...), not yet scaled for the model.
         **kwargs: `eta` and `use_clipped_model_output` for DDIM.
 
     Returns:
-        Mean of shape (B, C, ...) and variance, a 0-d tensor unless it is learned.
+        A Gaussian with a mean of shape (B, C, ...), and a variance that is 0-d unless it is
+        learned.
 
     Raises:
         TypeError: If the scheduler is of another class.
-        ValueError: If `timestep` is not in the schedule or `prediction_type` is unknown.
+        ValueError: If `timestep` is not in the schedule, `prediction_type` is unknown, or a learned
+            variance is missing from the model output.
     """
     raise TypeError(
         f"{type(scheduler).__name__} has no known reverse-step posterior: use DDPMScheduler, "
@@ -81,7 +83,7 @@ def _(
                 f"{2 * channels} channels (prediction and variance), got {model_output.shape[1]}"
             )
         model_output, learned = model_output[:, :channels], model_output[:, channels:]
-    original = _clean(scheduler, model_output, sample, alpha_prod)
+    original = _clean(scheduler, model_output, sample=sample, alpha_prod=alpha_prod)
     mean = (
         alpha_prod_prev.sqrt() * noise_rate / (1 - alpha_prod) * original
         + (1 - noise_rate).sqrt() * (1 - alpha_prod_prev) / (1 - alpha_prod) * sample
@@ -89,7 +91,7 @@ def _(
     if t == 0:
         return Gaussian(mean, mean.new_zeros(()))
     posterior_rate = (1 - alpha_prod_prev) / (1 - alpha_prod) * noise_rate
-    variance = _ddpm_variance(scheduler, posterior_rate, noise_rate, learned)
+    variance = _ddpm_variance(scheduler, posterior_rate, noise_rate=noise_rate, learned=learned)
     return Gaussian(mean, variance.to(mean))
 
 
@@ -109,8 +111,8 @@ def _(
     alpha_prod_prev = (
         scheduler.alphas_cumprod[t_prev] if t_prev >= 0 else scheduler.final_alpha_cumprod
     )
-    original = _clean(scheduler, model_output, sample, alpha_prod)
-    noise = _noise(scheduler, model_output, sample, alpha_prod)
+    original = _clean(scheduler, model_output, sample=sample, alpha_prod=alpha_prod)
+    noise = _noise(scheduler, model_output, sample=sample, alpha_prod=alpha_prod)
     if use_clipped_model_output:
         noise = (sample - alpha_prod.sqrt() * original) / (1 - alpha_prod).sqrt()
 
@@ -129,7 +131,7 @@ def _(
 ) -> Gaussian:
     index = _step_index(scheduler, timestep)
     sigma, sigma_next = scheduler.sigmas[index], scheduler.sigmas[index + 1]
-    # The scheduler itself works in float32 whatever the model's dtype.
+    # The scheduler too computes in float32, whatever the model's dtype.
     sample = sample.to(torch.float32)
     prediction_type = scheduler.config.prediction_type
     if prediction_type == "epsilon":
@@ -148,9 +150,9 @@ def _(
 def scale_model_input(
     scheduler: SchedulerMixin, sample: Tensor, timestep: Tensor | float
 ) -> Tensor:
-    """Return the denoiser's input for `sample` at `timestep`, leaving the scheduler untouched.
+    """Return the denoiser's input for `sample` at `timestep`, of the same shape (B, C, ...).
 
-    The schedulers' own method of this name starts their step counter; this one does not.
+    Unlike the schedulers' own method of this name, it does not start their step counter.
     """
     return sample
 
@@ -163,8 +165,8 @@ def _(
     return sample / (sigma**2 + 1).sqrt()
 
 
-def _clean(scheduler: Any, model_output: Tensor, sample: Tensor, alpha_prod: Tensor) -> Tensor:
-    """Return x̂_0, clipped or thresholded as the scheduler's configuration says."""
+def _clean(scheduler: Any, model_output: Tensor, *, sample: Tensor, alpha_prod: Tensor) -> Tensor:
+    """Return x̂_0, clipped or thresholded if the scheduler is configured so."""
     config = scheduler.config
     if config.prediction_type == "epsilon":
         original = (sample - (1 - alpha_prod).sqrt() * model_output) / alpha_prod.sqrt()
@@ -175,13 +177,15 @@ def _clean(scheduler: Any, model_output: Tensor, sample: Tensor, alpha_prod: Ten
     else:
         raise _unknown_prediction(scheduler, "epsilon, sample or v_prediction")
     if config.thresholding:
-        return _threshold(original, config.dynamic_thresholding_ratio, config.sample_max_value)
+        return _threshold(
+            original, ratio=config.dynamic_thresholding_ratio, maximum=config.sample_max_value
+        )
     if config.clip_sample:
         return original.clamp(-config.clip_sample_range, config.clip_sample_range)
     return original
 
 
-def _noise(scheduler: Any, model_output: Tensor, sample: Tensor, alpha_prod: Tensor) -> Tensor:
+def _noise(scheduler: Any, model_output: Tensor, *, sample: Tensor, alpha_prod: Tensor) -> Tensor:
     """Return the noise that the model output predicts, before any clipping of x̂_0."""
     if scheduler.config.prediction_type == "epsilon":
         return model_output
@@ -190,8 +194,8 @@ def _noise(scheduler: Any, model_output: Tensor, sample: Tensor, alpha_prod: Ten
     return alpha_prod.sqrt() * model_output + (1 - alpha_prod).sqrt() * sample
 
 
-def _threshold(original: Tensor, ratio: float, maximum: float) -> Tensor:
-    """Dynamic thresholding (arXiv 2205.11487, section 2.3), one threshold per image."""
+def _threshold(original: Tensor, *, ratio: float, maximum: float) -> Tensor:
+    """Apply dynamic thresholding (arXiv 2205.11487, section 2.3), one threshold per image."""
     magnitude = original.float().flatten(1).abs()
     limit = torch.quantile(magnitude, ratio, dim=1).clamp(min=1, max=maximum)
     limit = limit.to(original.dtype).reshape(-1, *[1] * (original.ndim - 1))
@@ -199,7 +203,7 @@ def _threshold(original: Tensor, ratio: float, maximum: float) -> Tensor:
 
 
 def _ddpm_variance(
-    scheduler: Any, posterior_rate: Tensor, noise_rate: Tensor, learned: Tensor | None
+    scheduler: Any, posterior_rate: Tensor, *, noise_rate: Tensor, learned: Tensor | None
 ) -> Tensor:
     """Return the variance for `variance_type` (arXiv 2006.11239, 3.2; learned: 2102.09672)."""
     variance_type = scheduler.config.variance_type
@@ -209,11 +213,12 @@ def _ddpm_variance(
         fraction = (learned + 1) / 2
         low = posterior_rate.clamp(min=1e-20).log()
         return torch.exp(fraction * noise_rate.log() + (1 - fraction) * low)
-    # The "_log" types name how diffusers computes the same number.
+    # The suffix "_log" of a type only says how diffusers computes the same variance.
     return noise_rate if variance_type.startswith("fixed_large") else posterior_rate
 
 
 def _step_index(scheduler: Any, timestep: Tensor | float) -> int:
+    """Return the position of the timestep in the schedule; raise ValueError if it has none."""
     matches = (scheduler.timesteps == float(timestep)).nonzero()
     if len(matches) == 0:
         raise ValueError(f"timestep {float(timestep)} is not one of scheduler.timesteps")

@@ -1,7 +1,7 @@
-"""Algorithm 1 of arXiv 2601.20198, literally: one denoising loop as a generator of steps.
+"""Algorithm 1 of arXiv 2601.20198 as written: one denoising loop, a generator of steps.
 
-It is the oracle for `realignment`, the sampler where mixing outputs is not exact (clipping,
-thresholding, learned variances), and the source of the divergence between p_λ and the reference.
+It samples exactly where mixing model outputs does not (clipping, thresholding, learned variances),
+tests check `realignment` against it, and its steps give the divergence of p_λ from the reference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from deradiff.gaussian import Gaussian, Lam, as_list, geometric_mixture, kl_dive
 from deradiff.reverse_step import reverse_step, scale_model_input
 
 Denoiser = Callable[..., Any]
-"""A unet or transformer: `denoiser(sample, timestep, **condition, return_dict=False)[0]`."""
+"""A unet or transformer: `denoiser(sample, timestep, **condition, return_dict=False)` returns a
+tuple whose first item is the model output."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Guidance:
     Attributes:
         condition: The denoiser's keyword arguments for the prompts, such as
             `encoder_hidden_states` of shape (B, tokens, width).
-        unconditional: The same for the empty or negative prompt; None for no guidance.
+        unconditional: The same for the empty or negative prompt; None disables guidance.
         scale: γ, the `guidance_scale`.
     """
 
@@ -43,11 +44,11 @@ class Step:
     """One reverse step of the realigned sampler.
 
     Attributes:
-        timestep: 0-d, the scheduler's timestep t.
-        reference: The reference's p(x_{t−1} | x_t).
-        aligned: The aligned models' p(x_{t−1} | x_t), K of them.
+        timestep: The scheduler's timestep t, 0-d.
+        reference: p(x_{t−1} | x_t) of the reference.
+        aligned: p(x_{t−1} | x_t) of each of the K aligned models.
         mixture: Their geometric mixture at λ.
-        prev_sample: (B, C, ...) x_{t−1} drawn from the mixture.
+        prev_sample: x_{t−1} drawn from the mixture, (B, C, ...).
     """
 
     timestep: Tensor
@@ -58,11 +59,11 @@ class Step:
 
     @property
     def kl_to_reference(self) -> Tensor | None:
-        """KL(mixture ‖ reference) in nats, shape (B,); None where the step draws no noise.
+        """Return KL(mixture ‖ reference) in nats, shape (B,); None if the step draws no noise.
 
-        With equal variances it is λ² ‖μ2 − μ1‖² / (2σ²). Summed over the steps of a trajectory its
-        expectation is the KL between the path distributions, an upper bound of the KL between
-        the images' distributions.
+        With equal variances it is λ² ‖μ2 − μ1‖² / (2σ²). Summed over the steps of a trajectory, its
+        expectation is the divergence between the path distributions, an upper bound of the
+        divergence between the distributions of images.
         """
         if not bool((self.mixture.variance > 0).all()):
             return None
@@ -83,16 +84,21 @@ def realigned_steps(
     """Sample from p[β/λ] step by step (arXiv 2601.20198, Algorithm 1).
 
     Args:
-        models: The reference denoiser and then the aligned ones, in this order.
-        scheduler: A scheduler that `reverse_step` knows, with `set_timesteps` called.
-        latents: (B, C, ...) x_T, already multiplied by `scheduler.init_noise_sigma`.
+        models: The reference denoiser, followed by the aligned ones.
+        scheduler: A scheduler that `reverse_step` supports, with `set_timesteps` called.
+        latents: x_T of shape (B, C, ...), already multiplied by `scheduler.init_noise_sigma`.
         lam: λ, or one per aligned model; each a number or a tensor of shape (B,).
-        guidance: What the denoisers are conditioned on.
-        generator: One for the batch or one per image, as diffusers takes it.
-        **step_kwargs: For `reverse_step`, such as DDIM's `eta`.
+        guidance: Conditioning of the denoisers.
+        generator: One for the batch or one per image, as in diffusers.
+        **step_kwargs: Arguments for `reverse_step`, such as DDIM's `eta`.
 
     Yields:
-        One `Step` per timestep; the last one's `prev_sample` is x_0, for the VAE to decode.
+        One `Step` per timestep. The `prev_sample` of the last one is x_0, for the VAE to decode.
+
+    Raises:
+        InvalidMixtureError: If the precision of a mixture is not positive.
+        TypeError: If `reverse_step` does not support the scheduler.
+        ValueError: If `lam` does not fit the number of aligned models or is not finite.
     """
     reference, *aligned = models
     generators = list(generator) if isinstance(generator, Sequence) else generator
@@ -102,7 +108,7 @@ def realigned_steps(
         posteriors = [
             reverse_step(
                 scheduler,
-                _guided(model, model_input, timestep, guidance),
+                _guided(model, model_input, timestep=timestep, guidance=guidance),
                 timestep,
                 sample,
                 **step_kwargs,
@@ -120,8 +126,8 @@ def realigned_steps(
         yield Step(timestep, posteriors[0], tuple(posteriors[1:]), mixture, sample)
 
 
-def _guided(model: Denoiser, sample: Tensor, timestep: Tensor, guidance: Guidance) -> Tensor:
-    """Return the guided model output; a learned variance is the conditional one, unguided."""
+def _guided(model: Denoiser, sample: Tensor, *, timestep: Tensor, guidance: Guidance) -> Tensor:
+    """Return the guided model output; a learned variance is taken from the conditional pass."""
     conditional: Tensor = model(sample, timestep, **guidance.condition, return_dict=False)[0]
     if guidance.unconditional is None:
         return conditional

@@ -1,4 +1,4 @@
-"""Preference pairs → the tensors of one Diffusion-DPO micro-batch (arXiv 2311.12908)."""
+"""Preference pairs → tensors of one Diffusion-DPO micro-batch (arXiv 2311.12908)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 
 class PreferencePair(NamedTuple):
-    """Two RGB images of one size for one prompt, the first of them preferred."""
+    """Two RGB images of the same size for one prompt.
+
+    Attributes:
+        prompt: The text both images were generated from.
+        preferred: The image that the rater preferred.
+        rejected: The other image.
+    """
 
     prompt: str
     preferred: Image
@@ -22,12 +28,14 @@ class PreferencePair(NamedTuple):
 
 
 class NoisedPairs(NamedTuple):
-    """One micro-batch of B pairs; preferred images first, with the noise they share.
+    """One micro-batch of B pairs: the B preferred images, then the B rejected ones.
+
+    Both images of a pair share their noise and their timestep.
 
     Attributes:
-        inputs: (2B, C, H, W) noised latents.
-        timesteps: (2B,) their timesteps.
-        target: (2B, C, H, W) what the denoiser should predict.
+        inputs: Noised latents, (2B, C, H, W).
+        timesteps: Their timesteps, (2B,).
+        target: The noise or velocity that the denoiser should predict, (2B, C, H, W).
         condition: The denoiser's other keyword arguments.
     """
 
@@ -45,7 +53,18 @@ class NoisedPairs(NamedTuple):
 
 
 class NoisedPairSource:
-    """Draws micro-batches from preference pairs; batch n depends on the seed and n alone."""
+    """Draws micro-batches from preference pairs; batch n depends on the seed and n alone.
+
+    Args:
+        pipe: A Stable Diffusion 1.x, 2.x or SDXL pipeline.
+        pairs: Preference pairs.
+        batch_size: Pairs per micro-batch.
+        seed: Seed of the order of pairs, of the noises and of the timesteps.
+        cache_latents: Whether to keep every pair's latents in memory.
+
+    Raises:
+        TypeError: If the pipeline's denoiser predicts neither noise nor velocity.
+    """
 
     def __init__(
         self,
@@ -95,13 +114,13 @@ class NoisedPairSource:
         return encode_prompts(self._pipe, [pair.prompt for pair in pairs] * 2, sizes=sizes)
 
     def _indices(self, number: int) -> list[int]:
-        """Return the pairs of a micro-batch: seeded permutations, one epoch after another."""
+        """Return the indices of a micro-batch's pairs: one seeded permutation per epoch."""
         count = len(self._pairs)
         positions = range(number * self._batch_size, (number + 1) * self._batch_size)
-        return [int(_epoch(self._seed, p // count, count)[p % count]) for p in positions]
+        return [int(_epoch(self._seed, p // count, count=count)[p % count]) for p in positions]
 
     def _encode(self, index: int) -> Tensor:
-        """Return the latents (2, C, H, W) of a pair: the mode of the VAE's posterior, scaled."""
+        """Return the latents (2, C, H, W) of a pair: the scaled mode of the VAE's posterior."""
         if self._latents is not None and index in self._latents:
             return self._latents[index]
         pair, vae = self._pairs[index], self._pipe.vae
@@ -119,13 +138,16 @@ def encode_prompts(
     *,
     sizes: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
-    """Return the unet's conditioning, for Stable Diffusion 1.x, 2.x and SDXL.
+    """Return the unet's keyword arguments for prompts.
 
     Args:
-        pipe: The pipeline.
+        pipe: A Stable Diffusion 1.x, 2.x or SDXL pipeline.
         prompts: B texts.
-        sizes: (width, height) of the B images in pixels, which SDXL is told; by default the
+        sizes: (width, height) of the B images in pixels, which conditions SDXL; by default the
             pipeline's own size.
+
+    Returns:
+        `encoder_hidden_states` (B, tokens, width) and, for SDXL, `added_cond_kwargs`.
     """
     if getattr(pipe, "text_encoder_2", None) is None:
         embeds, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, False)
@@ -134,12 +156,14 @@ def encode_prompts(
         list(prompts), device=pipe.device, do_classifier_free_guidance=False
     )
     side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    told = [[h, w, 0, 0, h, w] for w, h in sizes or [(side, side)] * len(prompts)]
-    time_ids = torch.tensor(told, device=pipe.device, dtype=embeds.dtype)
+    # original size, crop offset and target size, each as (height, width) or (top, left)
+    rows = [[h, w, 0, 0, h, w] for w, h in sizes or [(side, side)] * len(prompts)]
+    time_ids = torch.tensor(rows, device=pipe.device, dtype=embeds.dtype)
     added = {"text_embeds": pooled, "time_ids": time_ids}
     return {"encoder_hidden_states": embeds, "added_cond_kwargs": added}
 
 
 @lru_cache(maxsize=2)
-def _epoch(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _epoch(seed: int, epoch: int, *, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the order (count,) of the pairs in one epoch."""
     return np.random.default_rng([seed, epoch]).permutation(count)

@@ -12,7 +12,6 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import deradiff
 import tiny_pipelines
 from deradiff import Anchor, AnchorError, PipelineOptions, load_anchor
 
@@ -215,8 +214,3 @@ def test_effective_beta(sd15: StableDiffusionPipeline, aligned_unet: torch.nn.Mo
     assert anchor.effective_beta(0.0) == float("inf")
     with pytest.raises(AnchorError, match="beta = -1"):
         Anchor(sd15, aligned_unet, -1)
-
-
-def test_public_names() -> None:
-    assert sorted(deradiff.__all__) == deradiff.__all__
-    assert all(hasattr(deradiff, name) for name in deradiff.__all__)
