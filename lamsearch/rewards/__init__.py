@@ -1,4 +1,4 @@
-"""Rewards: what an image is worth for its prompt. One file a family, one protocol for all."""
+"""Rewards: score images against their prompts. One protocol, one file per family of models."""
 
 from lamsearch.rewards.base import CheckedReward, Reward, as_reward
 from lamsearch.rewards.panel import Panel, PanelScores, load_panel

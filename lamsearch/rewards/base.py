@@ -1,4 +1,4 @@
-"""The contract of a reward, and the wrapper that holds every reward to it."""
+"""The protocol of a reward, and the wrapper that enforces it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ Scores = NDArray[np.float32]
 class Reward(Protocol):
     """Anything that scores images against their prompts.
 
-    A reward may also have the attributes `name` and `scale` (what one unit is, such as `cosine`).
+    A reward may also have the attributes `name` and `scale` (the unit of its scores, such as
+    `cosine`).
     """
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Returns one score an image, (B,) float32, higher is better; NaN means no score.
+        """Return one score per image, (B,) float32; higher is better, and NaN means no score.
 
         Args:
             images: B images.
@@ -32,12 +33,12 @@ class Reward(Protocol):
 
 @dataclass(frozen=True)
 class CheckedReward:
-    """A reward whose inputs and outputs are checked.
+    """A reward whose inputs and outputs are validated.
 
     Attributes:
-        reward: the reward itself.
-        name: under which it is reported.
-        scale: what one unit of the score is; scores of other scales are not comparable.
+        reward: The reward itself.
+        name: The name it is reported under.
+        scale: Unit of the scores; scores of different scales are not comparable.
     """
 
     reward: Reward
@@ -45,29 +46,34 @@ class CheckedReward:
     scale: str
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Returns the reward's scores, (B,) float32.
+        """Return the reward's scores, (B,) float32; higher is better, and NaN means no score.
+
+        Args:
+            images: B images.
+            prompts: B texts, in the order of the images.
 
         Raises:
-            RewardError: the numbers of images and prompts differ, or the scores are not (B,)
-                numbers of at least 32 bits.
+            RewardError: If the numbers of images and prompts differ, or the scores are not of
+                shape (B,) and float32 or float64, or one is infinite.
         """
         if len(images) != len(prompts):
             given = f"{len(images)} images but {len(prompts)} prompts given"
-            raise RewardError(f"reward '{self.name}': {given}, expected one prompt an image")
+            raise RewardError(f"reward '{self.name}': {given}, expected one prompt per image")
         if not images:
             return np.zeros(0, dtype=np.float32)
         return self._checked(self.reward.score(images, prompts), len(images))
 
     def _checked(self, scores: Any, count: int) -> Scores:
+        """Return the scores as (count,) float32, or raise RewardError."""
         try:
             array = np.asarray(scores)
         except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, a ragged list
-            given = f"returned a {type(scores).__name__} that is no array"
+            given = f"returned a {type(scores).__name__} that is not an array"
             raise RewardError(f"reward '{self.name}': {given}: {first_line(error)}") from error
-        # float16 resolves a score of 0.29 only to 2.4e-4, as much as λ moves it
+        # float16 resolves a score of 0.29 only to 2.4e-4, about the effect of λ.
         if array.shape != (count,) or array.dtype not in (np.float32, np.float64):
             given = f"returned shape {array.shape} of {array.dtype}"
-            expected = f"expected ({count},) of float32, one score an image"
+            expected = f"expected ({count},) of float32, one score per image"
             raise RewardError(f"reward '{self.name}': {given}, {expected}")
         if np.isinf(array).any():
             raise RewardError(f"reward '{self.name}': returned an infinite score, expected numbers")
@@ -75,10 +81,14 @@ class CheckedReward:
 
 
 def as_reward(reward: object, name: str | None = None) -> CheckedReward:
-    """Wraps any object with a `score` method; a reward that is wrapped already stays as it is.
+    """Return the object wrapped as a `CheckedReward`, or as it is if it is one.
+
+    Args:
+        reward: An object with a `score` method.
+        name: The name to report it under; by default its attribute `name`, else its class's.
 
     Raises:
-        RewardError: the object has no `score` method.
+        RewardError: If the object has no `score` method, or is a class.
     """
     if isinstance(reward, CheckedReward):
         return reward

@@ -23,15 +23,18 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 class CLIPReward:
-    """Cosine of image and prompt, in [-1, 1], without the ×100 logit scale or a factor 2.5.
+    """Cosine of image and prompt in [-1, 1], without the logit scale of 100 or a factor of 2.5.
 
-    The default is the model behind the CLIP scores of arXiv 2601.20198, about 0.37 there.
+    The default model is that of the CLIP scores in arXiv 2601.20198, which are about 0.37.
 
     Args:
-        model: path or hub id of a transformers model with image and text features.
-        processor: path or hub id of tokenizer and image processor; by default the model's.
-        device: where the model runs.
-        batch_size: images in one forward pass.
+        model: Path or hub id of a transformers model with image and text features.
+        processor: Path or hub id of the tokenizer and image processor; by default the model's.
+        device: Where the model runs.
+        batch_size: Images per forward pass.
+
+    Raises:
+        RewardError: If one cannot be loaded, or they do not belong together.
     """
 
     name = "clip"
@@ -45,20 +48,30 @@ class CLIPReward:
         device: "str | torch.device" = "cpu",
         batch_size: int = 32,
     ):
-        self.encoder = load_encoder(model, processor or model, device, batch_size=batch_size)
+        self.encoder = load_encoder(model, processor or model, device=device, batch_size=batch_size)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Returns the cosine of each image with its own prompt, (B,) float32."""
+        """Return the cosine of each image with its own prompt, (B,) float32 in [-1, 1].
+
+        Raises:
+            RewardError: If the numbers of images and prompts differ.
+        """
         return self.encoder.cosine(images, prompts)
 
 
 def load_encoder(
-    model: str | Path, processor: str | Path, device: "str | torch.device", *, batch_size: int
+    model: str | Path, processor: str | Path, *, device: "str | torch.device", batch_size: int
 ) -> DualEncoder:
-    """Loads a transformers model and its preprocessing.
+    """Load a transformers model and its preprocessing.
+
+    Args:
+        model: Path or hub id of the model.
+        processor: Path or hub id of the tokenizer and image processor.
+        device: Where the model runs.
+        batch_size: Images or texts per forward pass.
 
     Raises:
-        RewardError: one cannot be loaded, or they do not belong together.
+        RewardError: If one cannot be loaded, or they do not belong together.
     """
     tokenizer, image_processor = load_processor(processor)
     loaded = load_model(model, device)
@@ -67,7 +80,7 @@ def load_encoder(
 
 
 def processor_of(model: str | Path) -> str | Path:
-    """Returns a local model folder that holds a tokenizer and image processor, else ViT-H-14's."""
+    """Return the model if it is a folder with a tokenizer and image processor, else ViT-H-14."""
     has_both = all(
         any((Path(model) / name).is_file() for name in names)
         for names in (IMAGE_PROCESSOR_FILES, TOKENIZER_FILES)

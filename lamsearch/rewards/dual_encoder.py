@@ -1,6 +1,6 @@
-"""Two encoders into one space: the cosine of an image's and a text's embedding.
+"""Dual encoders: the cosine of an image's and a text's embedding in one space.
 
-CLIP, PickScore, HPS and SigLIP are all this, with other weights.
+CLIP, PickScore, HPS and SigLIP are such models with different weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,15 +19,16 @@ from lamsearch.rewards.base import Scores
 
 @dataclass
 class DualEncoder:
-    """Image and text encoder with their preprocessing.
+    """An image and a text encoder with their preprocessing.
 
     Attributes:
-        model: has `get_image_features` and `get_text_features`, float32, in evaluation mode.
-        tokenizer: of the model's texts.
-        image_processor: PIL images to the model's `pixel_values`.
-        batch_size: images or texts in one forward pass.
-        prepare: applied to each RGB image before the image processor.
-        clean: applied to each text before the tokenizer.
+        model: Model with `get_image_features` and `get_text_features`, in float32 and evaluation
+            mode.
+        tokenizer: Tokenizer of the model.
+        image_processor: Converts PIL images to the model's `pixel_values`.
+        batch_size: Images or texts per forward pass.
+        prepare: Applied to each RGB image before the image processor.
+        clean: Applied to each text before the tokenizer.
     """
 
     model: Any
@@ -39,14 +40,14 @@ class DualEncoder:
     _texts: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def cosine(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Returns the cosine of each image with its own prompt, (B,) float32 in [-1, 1].
+        """Return the cosine of each image with its own prompt, (B,) float32 in [-1, 1].
 
         Raises:
-            RewardError: the numbers of images and prompts differ.
+            RewardError: If the numbers of images and prompts differ.
         """
         if len(images) != len(prompts):
             given = f"{len(images)} images but {len(prompts)} prompts given"
-            raise RewardError(f"{given}, expected one prompt an image")
+            raise RewardError(f"{given}, expected one prompt per image")
         if not images:
             return np.zeros(0, dtype=np.float32)
         products = self.embed_images(images) * self.embed_texts(prompts)
@@ -55,22 +56,22 @@ class DualEncoder:
 
     @torch.inference_mode()
     def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Returns unit embeddings, (B, D) float32 on the model's device."""
+        """Return unit embeddings, (B, D) float32 on the model's device."""
         return torch.cat([self._image_batch(batch) for batch in self._batches(images)])
 
     @torch.inference_mode()
     def embed_texts(self, prompts: Sequence[str]) -> Tensor:
-        """Returns unit embeddings, (B, D) float32; each text is encoded once in a lifetime."""
+        """Return unit embeddings, (B, D) float32; each distinct text is encoded only once."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         for batch in self._batches(new):
             self._texts.update(zip(batch, self._text_batch(batch), strict=True))
         return torch.stack([self._texts[prompt] for prompt in prompts])
 
     def tokenize(self, prompts: Sequence[str]) -> Any:
-        """Returns token ids and mask, (B, L), cut to the model's length with the end token kept.
+        """Return token ids and mask, (B, L), truncated to L tokens with the end token kept.
 
-        Every text is padded to the same L, so that its embedding does not depend on its batch,
-        and as SigLIP requires.
+        Every text is padded to the model's length L, so that its embedding does not depend on its
+        batch, and because SigLIP requires it.
         """
         longest = self.model.config.text_config.max_position_embeddings
         return self.tokenizer(
@@ -99,14 +100,19 @@ class DualEncoder:
 
 
 def _unit(features: Tensor) -> Tensor:
+    """Return the features (B, D) scaled to length 1."""
     return torch.nn.functional.normalize(features, dim=-1)
 
 
 def load_model(model: str | Path, device: str | torch.device) -> Any:
-    """Loads a dual encoder's weights in float32, whatever they are stored in.
+    """Load a dual encoder in float32, whatever type its weights are stored in.
+
+    Args:
+        model: Path or hub id of a transformers model.
+        device: Where the model runs.
 
     Raises:
-        RewardError: it cannot be loaded, is incomplete, or is no dual encoder.
+        RewardError: If it cannot be loaded, lacks weights, or is not a dual encoder.
     """
     from transformers import AutoModel
 
@@ -120,19 +126,25 @@ def load_model(model: str | Path, device: str | torch.device) -> Any:
         given = f"'{model}' is a {type(loaded).__name__}"
         raise RewardError(f"{given}, expected a model of images and texts such as CLIPModel")
     if missing := sorted(found["missing_keys"]):
-        # transformers would draw them at random, with no more than a warning
+        # transformers would draw them at random and only warn.
         raise RewardError(f"'{model}' lacks {len(missing)} of its weights, such as {missing[0]}")
     return loaded.to(device).eval().requires_grad_(False)
 
 
 def load_processor(processor: str | Path) -> tuple[Any, Any]:
-    """Loads (tokenizer, image processor).
+    """Load a tokenizer and an image processor.
 
-    The image processor is PIL's: torchvision's differs by up to 0.015 a pixel, and the published
-    scores were computed with PIL.
+    The image processor is the one based on PIL, with which the published scores were computed; the
+    one based on torchvision differs by up to 0.015 per pixel.
+
+    Args:
+        processor: Path or hub id of both.
+
+    Returns:
+        The tokenizer and the image processor.
 
     Raises:
-        RewardError: one of them cannot be loaded.
+        RewardError: If one of them cannot be loaded.
     """
     from transformers import AutoImageProcessor, AutoTokenizer
 
@@ -148,17 +160,18 @@ def load_processor(processor: str | Path) -> tuple[Any, Any]:
 
 
 def check_end_token(model: Any, tokenizer: Any) -> None:
-    """Refuses a CLIP model that would not find the end of a text, where it reads the embedding.
+    """Raise unless a CLIP model finds the end token, where it reads a text's embedding.
 
-    Such a model gives every prompt the embedding of the start token, and nobody notices.
+    Otherwise the model would silently give every prompt the embedding of the start token.
 
     Raises:
-        RewardError: model and tokenizer have different end tokens.
+        RewardError: If model and tokenizer have different end tokens.
     """
     config = model.config.text_config
     if config.model_type != "clip_text_model":
         return
-    # to transformers an eos_token_id of 2 is the old form and means the largest id in the text
+    # transformers takes an eos_token_id of 2 for an old configuration: the end token then is the
+    # largest id in the text.
     legacy = config.eos_token_id == 2
     if tokenizer.eos_token_id != (len(tokenizer) - 1 if legacy else config.eos_token_id):
         given = f"the model's text_config.eos_token_id is {config.eos_token_id}"

@@ -28,20 +28,24 @@ HPS_V2_CHECKPOINT = "HPS_v2_compressed.pt"
 class HPSReward:
     """HPS as a cosine, about 0.29 for SDXL.
 
-    Unlike CLIP, HPS sees all of a non-square image: it is padded to a square, not cropped.
-    An open_clip checkpoint gets its texts as open_clip would clean them, which needs the extra
+    Unlike CLIP, HPS sees the whole of a non-square image: it is padded to a square, not cropped.
+    For an open_clip checkpoint, texts are cleaned as open_clip cleans them, which needs the extra
     `hps` (ftfy).
 
     Args:
-        model: a transformers folder, an open_clip checkpoint, or a hub id of either.
-        processor: path or hub id of tokenizer and image processor (and, for an open_clip
-            checkpoint, of the architecture's configuration); by default the model's folder where
-            that holds them, else `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
-        checkpoint: file name in the hub repository, if that holds open_clip checkpoints. By
-            default v2.0, which arXiv 2601.20198 reports; v2.1 is `HPS_v2.1_compressed.pt`, and its
+        model: A transformers folder, an open_clip checkpoint, or a hub id of either.
+        processor: Path or hub id of the tokenizer and image processor (and, for an open_clip
+            checkpoint, of the architecture's configuration); by default the model's folder if it
+            holds them, else `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
+        checkpoint: File name in a folder or hub repository of open_clip checkpoints. The default
+            is v2.0, which arXiv 2601.20198 reports; v2.1 is `HPS_v2.1_compressed.pt`, and its
             scores are not comparable.
-        device: where the model runs.
-        batch_size: images in one forward pass.
+        device: Where the model runs.
+        batch_size: Images per forward pass.
+
+    Raises:
+        RewardError: If one cannot be loaded, they do not belong together, or ftfy is needed and
+            not installed.
     """
 
     name = "hps"
@@ -60,7 +64,10 @@ class HPSReward:
         tokenizer, image_processor = load_processor(processor)
         file = _checkpoint_file(model, checkpoint)
         clean = text_cleaner() if file else None
-        loaded = load_open_clip(file, processor, device) if file else load_model(model, device)
+        if file:
+            loaded = load_open_clip(file, processor, device=device)
+        else:
+            loaded = load_model(model, device)
         check_end_token(loaded, tokenizer)
         side = loaded.config.vision_config.image_size
         self.encoder = DualEncoder(
@@ -73,15 +80,19 @@ class HPSReward:
         )
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Returns the cosine of each image with its own prompt, (B,) float32."""
+        """Return the cosine of each image with its own prompt, (B,) float32 in [-1, 1].
+
+        Raises:
+            RewardError: If the numbers of images and prompts differ.
+        """
         return self.encoder.cosine(images, prompts)
 
 
 def text_cleaner() -> Callable[[str], str]:
-    """Returns open_clip's cleaning of texts: broken Unicode mended, HTML entities decoded.
+    """Return open_clip's cleaning of texts: it repairs broken Unicode and decodes HTML entities.
 
     Raises:
-        RewardError: ftfy, of the extra `hps`, is not installed.
+        RewardError: If ftfy, of the extra `hps`, is not installed.
     """
     try:
         from ftfy import fix_text
@@ -89,12 +100,12 @@ def text_cleaner() -> Callable[[str], str]:
         raise RewardError(
             "an open_clip checkpoint of HPS needs the extra hps: pip install 'lamsearch[hps]'"
         ) from error
-    # twice, as open_clip does: captions from the web are often escaped twice
+    # Twice, as in open_clip: captions from the web are often escaped twice.
     return lambda text: html.unescape(html.unescape(fix_text(text))).strip()
 
 
 def pad_to_square(image: Image.Image, side: int) -> Image.Image:
-    """Scales the longer edge to `side` pixels and pads the shorter with black, image centred."""
+    """Return the image scaled to a longer edge of `side` pixels, centred on a black square."""
     scale = side / max(image.size)
     width, height = round(image.width * scale), round(image.height * scale)
     square = Image.new("RGB", (side, side))
@@ -104,7 +115,7 @@ def pad_to_square(image: Image.Image, side: int) -> Image.Image:
 
 
 def _checkpoint_file(model: str | Path, checkpoint: str | None) -> Path | None:
-    """Returns the open_clip checkpoint to load, None for a transformers folder or repository."""
+    """Return the open_clip checkpoint to load, or None for a transformers folder or repository."""
     if Path(model).is_file():
         return Path(model)
     if checkpoint is None:

@@ -1,7 +1,8 @@
-"""Weights in open_clip's naming, as HPS publishes them, → transformers' `CLIPModel`.
+"""Convert weights in open_clip's naming, as HPS publishes them, to transformers' `CLIPModel`.
 
-Both are the same network. open_clip keeps query, key and value in one matrix and writes the
-two projections transposed; the rest is names. So no open_clip, hence no torchvision, is needed.
+Both are the same network. open_clip keeps query, key and value in one matrix and stores the two
+projections transposed; otherwise only the names differ. So neither open_clip nor torchvision is
+needed.
 """
 
 import re
@@ -40,10 +41,13 @@ _BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)[._](weight
 
 
 def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames an open_clip state dict of a plain ViT CLIP; values are not changed.
+    """Return the state dict of a plain ViT CLIP under transformers' names, with the same values.
+
+    Args:
+        state: State dict under open_clip's names.
 
     Raises:
-        RewardError: a name that a plain ViT CLIP does not have.
+        RewardError: If a weight does not belong to a plain ViT CLIP.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -53,12 +57,13 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             renamed[f"{_PROJECTIONS[name]}.weight"] = tensor.T.contiguous()
         elif block := _BLOCK.fullmatch(name):
             renamed |= _block_weights(block, tensor)
-        elif name != "attn_mask":  # a constant that old versions stored
+        elif name != "attn_mask":  # a constant, which old versions stored
             raise RewardError(f"weight '{name}' is not one of open_clip's plain ViT CLIP models")
     return renamed
 
 
 def _block_weights(block: re.Match[str], tensor: Tensor) -> dict[str, Tensor]:
+    """Return the renamed weights of one transformer block."""
     visual, layer, part, kind = block.groups()
     prefix = f"{'vision' if visual else 'text'}_model.encoder.layers.{layer}"
     if part == "attn.in_proj":
@@ -70,10 +75,10 @@ def _block_weights(block: re.Match[str], tensor: Tensor) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict from `.safetensors` or, with weights only, from a torch file.
+    """Read a state dict from a `.safetensors` or torch file, without running pickled code.
 
     Raises:
-        RewardError: it cannot be read, or holds no state dict.
+        RewardError: If the file cannot be read, or does not hold a state dict.
     """
     from pickle import UnpicklingError
 
@@ -92,25 +97,25 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def load_open_clip(path: Path, architecture: str | Path, device: str | torch.device) -> Any:
-    """Loads an open_clip checkpoint into a float32 `CLIPModel`.
+def load_open_clip(path: Path, architecture: str | Path, *, device: str | torch.device) -> Any:
+    """Load an open_clip checkpoint into a float32 `CLIPModel`.
 
     Args:
-        path: the checkpoint.
-        architecture: path or hub id of a transformers CLIP of the same architecture; only its
-            configuration is used.
-        device: where the model runs.
+        path: The checkpoint.
+        architecture: Path or hub id of a transformers CLIP of the same architecture, of which only
+            the configuration is used.
+        device: Where the model runs.
 
     Raises:
-        RewardError: the weights are not those of this architecture.
+        RewardError: If the checkpoint cannot be read or does not fit the architecture.
     """
     from transformers import CLIPConfig, CLIPModel
 
     state = to_transformers(read_checkpoint(path))
     try:
         config = CLIPConfig.from_pretrained(architecture)
-        clip: Any = CLIPModel  # its annotation does not know of output_loading_info
-        # this way the billion weights are not first drawn at random
+        clip: Any = CLIPModel  # its annotation lacks output_loading_info
+        # from_pretrained, unlike the constructor, does not first draw the weights at random.
         model, found = clip.from_pretrained(
             None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
         )

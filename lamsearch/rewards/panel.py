@@ -1,4 +1,4 @@
-"""All rewards of a search, each loaded once: the optimised sum and what is recorded beside it."""
+"""All rewards of a search, each loaded once: those of the objective and the tracked ones."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PanelScores:
-    """What a panel says of B images; NaN = missing.
+    """Scores of B images; NaN where an image has none.
 
     Attributes:
-        objective: (B,) scores of what is optimised.
-        others: Name of another reward → its (B,) scores.
+        objective: Scores of the objective, (B,); higher is better.
+        tracked: Name of a reward recorded beside the objective → its scores, (B,).
     """
 
     objective: NDArray[np.float64]
-    others: Mapping[str, NDArray[np.float64]]
+    tracked: Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Panel:
     """Scores images by every reward of a search.
 
     Attributes:
-        objective: What is optimised.
-        rewards: Those of the objective and those recorded beside it, by name.
+        objective: The weighted sum of rewards that is optimised.
+        rewards: The rewards of the objective and those recorded beside it, by name.
     """
 
     objective: Objective
@@ -46,18 +46,28 @@ class Panel:
 
     @classmethod
     def of(cls, reward: CheckedReward) -> Panel:
-        """Return the panel of a single reward."""
+        """Return the panel whose objective is a single reward."""
         return cls(Objective({reward.name: 1.0}), {reward.name: reward})
 
     @property
-    def others(self) -> list[str]:
-        """Names of the rewards whose own scores are recorded: all but one that is the objective."""
+    def tracked(self) -> list[str]:
+        """Names of the rewards recorded beside the objective.
+
+        These are all rewards, except for one that is the whole objective.
+        """
         return [name for name in self.rewards if name != self.objective.plain]
 
     def score(self, images: Sequence[Image.Image | None], prompts: Sequence[str]) -> PanelScores:
-        """Score B images against their prompts; one that is None has no score.
+        """Score images against their prompts.
 
-        An image that one reward of a sum has no score for has none under the sum.
+        An image that lacks a score of one reward of the objective has no score of the objective.
+
+        Args:
+            images: B images; None for one that is missing and gets no score.
+            prompts: B texts, in the order of the images.
+
+        Raises:
+            RewardError: If the scores of a reward are not what a reward must return.
         """
         present = [i for i, image in enumerate(images) if image is not None]
         given = [image for image in images if image is not None]
@@ -67,21 +77,27 @@ class Panel:
             for name, reward in self.rewards.items():
                 rows[name][present] = reward.score(given, texts)
         terms = [weight * rows[name] for name, weight in self.objective.weights.items()]
-        return PanelScores(np.sum(terms, axis=0), {name: rows[name] for name in self.others})
+        return PanelScores(np.sum(terms, axis=0), {name: rows[name] for name in self.tracked})
 
 
 def load_panel(
     settings: Settings,
     objective: Objective,
-    others: Sequence[str] = (),
+    tracked: Sequence[str] = (),
     *,
     device: str | torch.device = "cpu",
 ) -> Panel:
-    """Load the rewards of an objective and others, each once.
+    """Load the rewards of an objective and the tracked ones, each once.
+
+    Args:
+        settings: The settings file.
+        objective: The weighted sum of rewards to optimise.
+        tracked: Names of rewards to record beside it.
+        device: Where the rewards' models run.
 
     Raises:
         SettingsError: If the settings have no reward of some name.
         RewardError: If a reward cannot be loaded.
     """
-    chosen = [settings.reward(name) for name in dict.fromkeys([*objective.weights, *others])]
+    chosen = [settings.reward(name) for name in dict.fromkeys([*objective.weights, *tracked])]
     return Panel(objective, {each.name: load_reward(each, device) for each in chosen})

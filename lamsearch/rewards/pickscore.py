@@ -12,14 +12,17 @@ PICKSCORE_V1 = "yuvalkirstain/PickScore_v1"
 
 
 class PickScoreReward(CLIPReward):
-    """PickScore as a cosine, about 0.23 for SDXL; others report it ×100 (23) or ×100/26.
+    """PickScore as a cosine, about 0.23 for SDXL; elsewhere reported ×100 (23) or ×100/26 (0.9).
 
     Args:
-        model: path or hub id of a transformers model.
-        processor: path or hub id of tokenizer and image processor; by default the model's folder
-            where that holds both, else `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
-        device: where the model runs.
-        batch_size: images in one forward pass.
+        model: Path or hub id of a transformers model.
+        processor: Path or hub id of the tokenizer and image processor; by default the model's
+            folder if it holds both, else `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
+        device: Where the model runs.
+        batch_size: Images per forward pass.
+
+    Raises:
+        RewardError: If one cannot be loaded, or they do not belong together.
     """
 
     name = "pickscore"

@@ -1,4 +1,4 @@
-"""From a reward's settings to the reward: built in, `module:attribute`, or an entry point."""
+"""Load the reward that settings describe: built in, `module:attribute`, or an entry point."""
 
 import importlib
 import importlib.metadata
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") -> CheckedReward:
-    """Loads a reward onto a device.
+    """Load a reward onto a device.
 
     A class or function is called with the settings' options as keyword arguments, and with
-    `device` if it takes one; an object that already has `score` is used as it is.
+    `device` if it has such a parameter; an object with a `score` method is used as it is.
+
+    Args:
+        settings: The reward's table of the settings file.
+        device: Where the reward's models run.
 
     Raises:
-        RewardError: it cannot be found, loaded or called with these options.
+        RewardError: If it cannot be found, loaded or called with these options.
     """
     target = _target(settings)
     if hasattr(target, "score") and not isinstance(target, type):
@@ -33,8 +37,10 @@ def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") 
             raise RewardError(f"reward '{settings.name}' is an object, it takes no options: {keys}")
         return as_reward(target, settings.name)
     if not callable(target):
-        raise RewardError(f"reward '{settings.name}': {target!r} is no class, function or reward")
-    return as_reward(_call(target, settings, device), settings.name)
+        raise RewardError(
+            f"reward '{settings.name}': {target!r} is not a class, function or reward"
+        )
+    return as_reward(_call(target, settings, device=device), settings.name)
 
 
 def _target(settings: RewardSettings) -> Any:
@@ -49,7 +55,7 @@ def _target(settings: RewardSettings) -> Any:
 
 
 def _built_in(kind: str) -> Any:
-    # imported only when asked for: they need transformers, which takes seconds
+    # Imported only when needed: transformers takes seconds to import.
     if kind == "pickscore":
         from lamsearch.rewards.pickscore import PickScoreReward
 
@@ -79,7 +85,7 @@ def _attribute(settings: RewardSettings) -> Any:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Lets a module beside the settings file be imported; an installed one comes first."""
+    """Make modules beside the settings file importable; installed ones take precedence."""
     entry = str(folder)
     sys.path.append(entry)
     try:
@@ -89,7 +95,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _call(
-    target: Callable[..., Any], settings: RewardSettings, device: "str | torch.device"
+    target: Callable[..., Any], settings: RewardSettings, *, device: "str | torch.device"
 ) -> Any:
     parameters = inspect.signature(target).parameters
     options = dict(settings.options)

@@ -153,7 +153,7 @@ def test_a_published_reward_is_found_by_its_entry_point(
     [
         ("no_such_module:Redness", {}, "No module named 'no_such_module'; expected it beside"),
         ("redness_of_this_test:Rednes", {}, "has no attribute 'Rednes'"),
-        ("redness_of_this_test:number", {}, "3 is no class, function or reward"),
+        ("redness_of_this_test:number", {}, "3 is not a class, function or reward"),
         ("redness_of_this_test:ready", {"gain": 2}, "it takes no options: gain"),
         ("redness_of_this_test:Redness", {"gian": 2}, "unexpected keyword argument 'gian' .*gain"),
         ("unpublished", {}, "no entry point 'unpublished' is installed"),
