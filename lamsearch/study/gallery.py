@@ -1,4 +1,4 @@
-"""The few images that a search keeps of every λ, to be looked at: files beside the database."""
+"""The few images that a search keeps at every λ for people to look at, as files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from PIL.Image import Image
 from lamsearch.study.storage import database_file
 
 SIZE = 3
-"""Images of the plan that are kept at every λ."""
+"""Number of images kept at every λ: the first ones of the plan."""
 
 
 class Gallery:
     """The kept images of one study.
 
     Args:
-        study: Its name.
-        storage: URL of its database. Images of a database that is no file go to
-            `lamsearch-studies` in the working directory.
+        study: Name of the study.
+        storage: URL of its database. Where that is not a file, images go to `lamsearch-studies` in
+            the working directory.
     """
 
     def __init__(self, study: str, storage: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Who holds what among the workers of one database: leases, which end when their owner does."""
+"""Leases on the trials of one database: they end when their owner does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from sqlalchemy import Column, ColumnElement, Engine, Float, Integer, MetaData, String, Table
 
 LEASE_SECONDS = 90.0
-"""A lease that was not renewed for so long belongs to a worker that is gone."""
+"""A lease that was not renewed for this long belongs to a worker that is gone."""
 
 _HEARTBEAT_SECONDS = 20.0
 _POLL_SECONDS = 0.05
@@ -35,15 +35,15 @@ LEASES = Table(
 
 
 class Leases:
-    """Leases on trials, or on whole studies: one row each, taken and given back atomically.
+    """Leases on trials or on whole studies: one row each, taken and given back atomically.
 
-    A thread renews the leases that are held, so that a worker may be silent for hours; a worker
-    that is gone loses them, at once to workers of its own machine, else after `LEASE_SECONDS`.
+    A thread renews the leases that are held, so a worker may be silent for hours. A worker that is
+    gone loses them: at once to workers of its own machine, else after `LEASE_SECONDS`.
 
     Args:
-        storage: Where the rows are. One in memory has no other process to share with, and only
+        storage: Database of the rows. One in memory is not shared with other processes, and only
             the threads that share this object are kept apart.
-        kind: Of the keys: "trial", a trial's id, or "study", a study's.
+        kind: What the keys are: ids of trials ("trial") or of studies ("study").
     """
 
     def __init__(self, storage: BaseStorage, kind: str = "trial") -> None:
@@ -53,7 +53,7 @@ class Leases:
         self._mutex = threading.Lock()
 
     @contextmanager
-    def turn(self, key: int) -> Iterator[None]:
+    def exclusive(self, key: int) -> Iterator[None]:
         """Wait until nobody has the lease, and hold it meanwhile."""
         while not self.claim(key):
             time.sleep(_POLL_SECONDS)
@@ -72,8 +72,8 @@ class Leases:
         with self._mutex:
             return self._acquire(key)
 
-    def held(self, key: int) -> bool:
-        """Whether a living worker has a lease."""
+    def is_leased(self, key: int) -> bool:
+        """Return whether a living worker has a lease."""
         if self._engine is None:
             return key in self._held
         with self._engine.connect() as connection:
@@ -157,7 +157,7 @@ def _expiry() -> float:
 
 
 def _machine() -> str:
-    """Name where process ids mean something: machines and containers may share a host's name."""
+    """Return a name of the machine or container within which process ids are unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"

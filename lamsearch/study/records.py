@@ -1,13 +1,12 @@
-"""What a trial of the study database holds: the scores of its images, batch by batch.
+"""What a trial of the study database holds: one evaluation, its scores stored batch by batch.
 
-A batch is stored as one JSON value, `{"image_ids": …, "scores": …, "seconds": …, "of": …,
-"others": …}`, NaN as null; `of` is the number of images in the whole plan, and `others` is there
-only where other rewards than the optimised one were recorded.
+A batch is one user attribute with the JSON value `{"image_ids": …, "scores": …, "seconds": …,
+"of": …, "others": …}`, NaN as null. `of` is the number of images in the whole plan; `others` holds
+the rewards recorded beside the objective, where there are any.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +14,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 PARAMETER = "lam"
-IMAGE_RANGE_KEY = "images"
+IMAGES_KEY = "images"
 _BATCH_KEY = "scores:"
 
 LARGEST_SCORE = 1e150
-"""Of larger ones the squares overflow: they are as unusable as infinite ones."""
+"""Larger scores are as unusable as infinite ones: their squares overflow."""
+
+ImageRanges = tuple[tuple[int, int], ...]
+"""Half-open ranges (start, stop) of image ids, in order."""
 
 
 @dataclass(frozen=True)
@@ -30,39 +33,39 @@ class Batch:
     """Scores of some of a trial's images.
 
     Attributes:
-        image_ids: Which images of the plan, B of them.
-        scores: B scores of what is optimised; NaN = missing.
-        seconds: Time it took to make and score them.
-        others: Name of another reward → its B scores.
-        plan_size: Images of the whole plan, if there are more than these.
+        image_ids: The B images, as positions in the plan.
+        scores: B scores of the objective; NaN = missing.
+        seconds: Time spent to generate and score them.
+        tracked: Name of a tracked reward → its B scores.
+        plan_size: Number of images in the whole plan, 0 if these are all.
     """
 
     image_ids: Sequence[int]
     scores: Sequence[float]
     seconds: float = 0.0
-    others: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    tracked: Mapping[str, Sequence[float]] = field(default_factory=dict)
     plan_size: int = 0
 
     @property
     def key(self) -> str:
-        """Name of the user attribute that holds it."""
+        """Name of the user attribute that stores this batch."""
         return f"{_BATCH_KEY}{min(self.image_ids):06d}"
 
     @property
-    def finite(self) -> bool:
-        """Whether no score is infinite, or as good as that."""
-        rows = (self.scores, *self.others.values())
+    def is_finite(self) -> bool:
+        """Whether no score is infinite or beyond `LARGEST_SCORE`."""
+        rows = (self.scores, *self.tracked.values())
         return not any(abs(score) > LARGEST_SCORE for row in rows for score in row)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is stored."""
-        others = {name: _without_nan(row) for name, row in self.others.items()}
+        """Return the stored JSON value."""
+        tracked = {name: _nan_as_null(row) for name, row in self.tracked.items()}
         return {
             "image_ids": list(self.image_ids),
-            "scores": _without_nan(self.scores),
+            "scores": _nan_as_null(self.scores),
             "seconds": self.seconds,
             **({"of": self.plan_size} if self.plan_size else {}),
-            **({"others": others} if others else {}),
+            **({"others": tracked} if tracked else {}),
         }
 
 
@@ -71,14 +74,17 @@ class Evaluation:
     """A trial as the search sees it.
 
     Attributes:
-        number: Of the trial, from 0.
-        lam: λ.
+        number: The trial's number, from 0.
+        lam: λ, as set or as enqueued; NaN while the trial has none.
         state: Optuna's state of the trial.
-        scores: Image id → score of what is optimised, NaN = missing.
+        scores: Image id → score of the objective, NaN = missing.
         seconds: Time spent on it.
-        others: Name of another reward → image id → its score.
-        plan_size: Images of the whole plan: two evaluations of one plan are paired by image id.
-        image_range: Images start, …, stop − 1 of the plan are its own; None = as the plan has it.
+        tracked: Name of a tracked reward → image id → its score.
+        plan_size: Number of images in the whole plan: evaluations of one plan are paired by image
+            id.
+        images: Ranges of the image ids that this evaluation generates; None for a user's function,
+            and in studies that an early version of lamsearch began.
+        bounds: λ's range (low, high) when the trial was created, None if it has no range.
     """
 
     number: int
@@ -86,46 +92,54 @@ class Evaluation:
     state: TrialState
     scores: Mapping[int, float]
     seconds: float
-    others: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    tracked: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     plan_size: int = 0
-    image_range: tuple[int, int] | None = None
+    images: ImageRanges | None = None
+    bounds: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> Evaluation:
-        """Read a trial; one without batches, of a plain Optuna script, has its value as score.
+    def from_trial(cls, trial: FrozenTrial, name: str = PARAMETER) -> Evaluation:
+        """Read a trial.
 
-        An infinite value is none.
+        A trial without batches, as a plain Optuna script leaves it, counts its value as one score.
+        Infinite values are ignored.
+
+        Args:
+            trial: Optuna's record.
+            name: The parameter that is λ.
         """
-        batches = [
-            attribute for key, attribute in trial.user_attrs.items() if key.startswith(_BATCH_KEY)
-        ]
+        batches = [value for key, value in trial.user_attrs.items() if key.startswith(_BATCH_KEY)]
         scores = _by_image(batches, [batch["scores"] for batch in batches])
         value = usable_value(trial)
         if not batches and value is not None:
             scores = {0: value}
         recorded = [batch.get("others", {}) for batch in batches]
-        names = dict.fromkeys(name for others in recorded for name in others)
+        names = dict.fromkeys(name for rows in recorded for name in rows)
         return cls(
             number=trial.number,
-            lam=trial.params.get(PARAMETER, math.nan),
+            lam=trial.params.get(name, _enqueued_lam(trial, name)),
             state=trial.state,
             scores=scores,
             seconds=sum(batch["seconds"] for batch in batches),
-            others={n: _by_image(batches, [others.get(n) for others in recorded]) for n in names},
+            tracked={n: _by_image(batches, [rows.get(n) for rows in recorded]) for n in names},
             plan_size=max((batch.get("of", 0) for batch in batches), default=0),
-            image_range=tuple(trial.user_attrs[IMAGE_RANGE_KEY])
-            if IMAGE_RANGE_KEY in trial.user_attrs
-            else None,
+            images=parse_ranges(trial.user_attrs.get(IMAGES_KEY)),
+            bounds=_bounds(trial, name),
         )
+
+    @property
+    def image_count(self) -> int:
+        """Number of images that this evaluation generates, 0 where that is not stored."""
+        return sum(stop - start for start, stop in self.images or ())
 
     @property
     def row(self) -> NDArray[np.float64]:
         """Scores by image id, shape (images of the plan,), NaN where there is none."""
         return self._row(self.scores)
 
-    def other_row(self, name: str) -> NDArray[np.float64]:
-        """Scores of another reward by image id, shaped as `row`; all NaN if there are none."""
-        return self._row(self.others.get(name, {}))
+    def tracked_row(self, name: str) -> NDArray[np.float64]:
+        """Return a tracked reward's scores by image id, shaped like `row`; all NaN without any."""
+        return self._row(self.tracked.get(name, {}))
 
     def _row(self, scores: Mapping[int, float]) -> NDArray[np.float64]:
         row = np.full(max(self.plan_size, max(self.scores, default=-1) + 1), np.nan)
@@ -134,86 +148,52 @@ class Evaluation:
 
 
 def usable_value(trial: FrozenTrial) -> float | None:
-    """Return the value of a complete trial, None where a search cannot use it."""
+    """Return the value of a complete trial, None if it is infinite or not there."""
     value = trial.value if trial.state == TrialState.COMPLETE else None
     return value if value is not None and abs(value) <= LARGEST_SCORE else None
 
 
-def settled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Return what is not to be tried again: complete, or without a usable score where others are.
-
-    An evaluation that failed at a λ where nothing was scored is: its cause may have been mended.
-    """
-    scored = {each.lam for each in evaluations if each.state == TrialState.COMPLETE}
-    ends = (TrialState.COMPLETE, TrialState.FAIL)
-    return [each for each in evaluations if each.state in ends and each.lam in scored]
-
-
-def merged(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Join what was evaluated at the same λ on other images, as `--images auto` does step by step.
-
-    The result has number and state of the first. Evaluations of the same images are left alone: a
-    plain Optuna script may repeat a λ, and then these are repetitions.
-
-    Args:
-        evaluations: In any order.
-
-    Returns:
-        At most as many, by number.
-    """
-    rows: list[Evaluation] = []
-    for evaluation in sorted(evaluations, key=lambda e: e.number):
-        for place, row in enumerate(rows):
-            if row.lam == evaluation.lam and row.scores.keys().isdisjoint(evaluation.scores):
-                rows[place] = _joined(row, evaluation)
-                break
+def to_ranges(image_ids: Sequence[int]) -> ImageRanges:
+    """Return increasing image ids as half-open ranges."""
+    ranges: list[tuple[int, int]] = []
+    for image_id in image_ids:
+        if ranges and ranges[-1][1] == image_id:
+            ranges[-1] = ranges[-1][0], image_id + 1
         else:
-            rows.append(evaluation)
-    return rows
+            ranges.append((image_id, image_id + 1))
+    return tuple(ranges)
 
 
-def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
-    names = dict.fromkeys([*first.others, *second.others])
-    return dataclasses.replace(
-        first,
-        scores={**first.scores, **second.scores},
-        seconds=first.seconds + second.seconds,
-        plan_size=max(first.plan_size, second.plan_size),
-        others={n: {**first.others.get(n, {}), **second.others.get(n, {})} for n in names},
-    )
+def parse_ranges(stored: Any) -> ImageRanges | None:
+    """Read stored ranges; an early version of lamsearch stored a single one as [start, stop]."""
+    if stored is None:
+        return None
+    pairs = [stored] if stored and isinstance(stored[0], int) else stored
+    return tuple((start, stop) for start, stop in pairs)
 
 
-def score_rows(
-    evaluations: Sequence[Evaluation], name: str | None = None
-) -> list[NDArray[np.float64]]:
-    """Return the scores as `lamsearch.surrogate.observations.observe` takes them.
+def _enqueued_lam(trial: FrozenTrial, name: str) -> float:
+    lam = trial.system_attrs.get("fixed_params", {}).get(name)
+    return lam if isinstance(lam, int | float) else math.nan
 
-    Args:
-        evaluations: n evaluations.
-        name: Of another reward than the optimised one.
 
-    Returns:
-        n rows; those of images of a plan have one length, since the plan may have grown.
-    """
-    width = max((evaluation.plan_size for evaluation in evaluations), default=0)
-    rows = []
-    for evaluation in evaluations:
-        row = evaluation.row if name is None else evaluation.other_row(name)
-        missing = width - len(row) if evaluation.plan_size else 0
-        rows.append(np.pad(row, (0, missing), constant_values=np.nan))
-    return rows
+def _bounds(trial: FrozenTrial, name: str) -> tuple[float, float] | None:
+    range_ = trial.distributions.get(name)
+    if not isinstance(range_, (FloatDistribution, IntDistribution)):
+        return None
+    return float(range_.low), float(range_.high)
 
 
 def _by_image(
-    batches: Sequence[Mapping[str, Any]], scores: Sequence[Sequence[float | None] | None]
+    batches: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[float | None] | None]
 ) -> dict[int, float]:
     return {
         image_id: math.nan if score is None else score
-        for batch, of_batch in zip(batches, scores, strict=True)
-        if of_batch is not None
-        for image_id, score in zip(batch["image_ids"], of_batch, strict=True)
+        for batch, row in zip(batches, rows, strict=True)
+        if row is not None
+        for image_id, score in zip(batch["image_ids"], row, strict=True)
     }
 
 
-def _without_nan(scores: Sequence[float]) -> list[float | None]:
+def _nan_as_null(scores: Sequence[float]) -> list[float | None]:
     return [None if math.isnan(score) else float(score) for score in scores]

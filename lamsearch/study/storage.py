@@ -1,4 +1,4 @@
-"""Opening the study database so that a kill loses nothing and workers do not collide."""
+"""Opens study databases so that a kill loses nothing and workers do not collide."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from sqlalchemy import Engine, event
 from lamsearch.errors import StudyError, first_line
 from lamsearch.study.leases import LEASES
 
+DEFAULT_STORAGE = "sqlite:///lamsearch-studies/studies.db"
+"""In the working directory."""
+
 _BUSY_TIMEOUT_SECONDS = 60
 _OPENING_TRIES, _OPENING_PAUSE_SECONDS = 8, 0.1
 
@@ -25,7 +28,7 @@ def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
     `BEGIN IMMEDIATE`, without which two workers can take the same trial.
 
     Args:
-        url: Of the database.
+        url: SQLAlchemy URL of the database.
         create: Whether an SQLite file is created where there is none.
 
     Raises:
@@ -37,16 +40,18 @@ def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
         file = database_file(url)
         if not create and file is not None and not file.exists():
             raise StudyError(
-                f"storage {shown(url)} does not exist: name the one that holds the study "
+                f"storage {redacted_url(url)} does not exist: name the one that holds the study "
                 "(--storage), or start the study first"
             )
         return _patiently(_open_sqlite if url.startswith("sqlite") else _open_server, url)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
-        raise StudyError(f"storage {shown(url)}: cannot be opened: {first_line(error)}") from error
+        raise StudyError(
+            f"storage {redacted_url(url)}: cannot be opened: {first_line(error)}"
+        ) from error
 
 
-def shown(url: str | None) -> str | None:
-    """Return a storage's URL as it may be shown: without the password."""
+def redacted_url(url: str | None) -> str | None:
+    """Return a storage's URL without the password, fit for messages."""
     if url is None or "://" not in url:
         return url
     try:

@@ -16,14 +16,14 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
-from lamsearch.bayesopt.image_allocation import Step
-from lamsearch.bayesopt.optuna_sampler import LamSampler
 from lamsearch.errors import EvaluationError, StudyError
 from lamsearch.report.summary import summarize
 from lamsearch.study.database import Study
+from lamsearch.study.history import Budget, History, Proposal
 from lamsearch.study.leases import Leases
 from lamsearch.study.records import Batch
-from lamsearch.study.storage import open_storage, shown
+from lamsearch.study.storage import open_storage, redacted_url
+from studies import begin
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/deep/studies.db"
 
 
-def opened(url: str | None, seed: int = 0) -> Study:
-    return Study("s", url, sampler=LamSampler(seed))
+def opened(url: str | None) -> Study:
+    return Study.create("s", url)
 
 
 def test_sqlite_is_opened_safely(url: str, tmp_path: Path) -> None:
@@ -55,13 +55,13 @@ def test_sqlite_is_opened_safely(url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_batches_are_there_as_soon_as_they_are_recorded(url: str, in_memory: bool) -> None:
     study = opened(None if in_memory else url)
-    evaluation = study.next_evaluation(2)
+    evaluation = begin(study, 2)
     assert evaluation is not None
     assert evaluation.lam == 0.0
     study.record(evaluation, Batch([0, 1], [0.5, math.nan], 1.5))
     study.release(evaluation)
     study = study if in_memory else opened(url)
-    again = study.next_evaluation(2)
+    again = begin(study, 2)
     assert again is not None
     assert (again.number, again.lam, again.seconds) == (0, 0.0, 1.5)
     assert again.scores[0] == 0.5
@@ -70,12 +70,12 @@ def test_batches_are_there_as_soon_as_they_are_recorded(url: str, in_memory: boo
     finished = study.finish(again)
     assert finished.row.tolist()[::2] == [0.5, 0.25]
     assert finished.state == TrialState.COMPLETE
-    assert [e.number for e in study.evaluations()] == [0]
+    assert [e.number for e in study.history().finished] == [0]
 
 
 def test_scores_come_back_exactly(url: str) -> None:
     study = opened(url)
-    evaluation = study.next_evaluation(1)
+    evaluation = begin(study, 1)
     assert evaluation is not None
     scores = [1 / 3, 0.1, 2**-40, 1e30]
     study.record(evaluation, Batch(range(4), scores))
@@ -89,20 +89,20 @@ def test_a_living_owner_keeps_its_trial_and_a_dead_ones_is_continued(url: str) -
     worker.start()
     assert ready.wait(60)
     study = opened(url)
-    mine = study.next_evaluation(3)
+    mine = begin(study, 3)
     assert mine is not None
     assert mine.number == 1
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
-    dead = study.next_evaluation(3)
+    dead = begin(study, 3)
     assert dead is not None
     assert (dead.number, dead.lam, dead.scores) == (0, 0.0, {7: 0.25})
 
 
 def work_and_wait(url: str, ready: object, hold: object) -> None:
     study = opened(url)
-    evaluation = study.next_evaluation(3)
+    evaluation = begin(study, 3)
     assert evaluation is not None
     study.record(evaluation, Batch([7], [0.25]))
     ready.set()
@@ -139,18 +139,18 @@ def test_a_silent_worker_keeps_its_lease(url: str, monkeypatch: pytest.MonkeyPat
 
 def test_a_trial_that_was_finished_meanwhile_is_left_alone(url: str) -> None:
     first, second = opened(url), opened(url)
-    evaluation = first.next_evaluation(1)
+    evaluation = begin(first, 1)
     assert evaluation is not None
-    stale = second._trials(TrialState.RUNNING)
+    stale = second.history().running
     first.record(evaluation, Batch([0], [0.5]))
     first.finish(evaluation)
-    assert not second._claim(stale[0]._trial_id)
-    assert second.next_evaluation(1) is None
+    assert not second._trials.take(stale[0])
+    assert begin(second, 1) is None
 
 
 def test_an_infinite_score_is_not_recorded(url: str) -> None:
     study = opened(url)
-    evaluation = study.next_evaluation(1)
+    evaluation = begin(study, 1)
     assert evaluation is not None
     with pytest.raises(EvaluationError, match="an infinite score at lam = 0"):
         study.record(evaluation, Batch([0, 1], [0.5, math.inf]))
@@ -160,9 +160,9 @@ def test_an_infinite_score_is_not_recorded(url: str) -> None:
 
 def test_storages_in_memory_and_passwords(tmp_path: Path) -> None:
     for url in (None, "sqlite://", "sqlite:///:memory:"):
-        assert Study("s", url, sampler=LamSampler()).next_evaluation(1) is not None
-    assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert shown(None) is None
+        assert begin(Study.create("s", url), 1) is not None
+    assert redacted_url("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert redacted_url(None) is None
 
 
 def test_another_manifest_is_refused_with_the_difference(url: str) -> None:
@@ -175,12 +175,12 @@ def test_another_manifest_is_refused_with_the_difference(url: str) -> None:
 
 def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str) -> None:
     study = opened(url)
-    evaluation = study.next_evaluation(2)
+    evaluation = begin(study, 2)
     assert evaluation is not None
     study.record(evaluation, Batch([0, 1], [math.nan, math.nan]))
     with pytest.raises(EvaluationError, match=r"all 2 scores at lam = 0 are missing"):
         study.finish(evaluation)
-    following = study.next_evaluation(2)
+    following = begin(study, 2)
     assert following is not None
     assert following.number == 1
     assert following.lam == 1.0
@@ -188,22 +188,22 @@ def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str
 
 def test_missing_images_at_a_lam_that_has_others_are_no_failure_of_the_search(url: str) -> None:
     study = opened(url)
-    steps = [Step(0.5, 0, 2), Step(0.5, 2, 3), Step(0.5, 3, 5)]
+    ranges = [(0, 2), (2, 3), (3, 5)]
     states = []
     lefts = []
-    for step, scores in zip(steps, ([0.1, math.nan], [math.nan], [0.2, 0.3]), strict=True):
+    for images, scores in zip(ranges, ([0.1, math.nan], [math.nan], [0.2, 0.3]), strict=True):
 
-        def allocate(evaluations: object, left: int, step: Step = step) -> Step:
-            lefts.append(left)
-            return step
+        def policy(history: History, images: tuple[int, int] = images) -> Proposal:
+            lefts.append(history.left)
+            return Proposal(0.5, (images,))
 
-        evaluation = study.next_evaluation(5, allocate)
+        evaluation = begin(study, Budget(5, counts_images=True), policy)
         assert evaluation is not None
-        study.record(evaluation, Batch(range(step.start, step.stop), scores))
+        study.record(evaluation, Batch(range(*images), scores))
         states.append(study.finish(evaluation).state)
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
     assert lefts == [5, 3, 2]  # they were made all the same
-    assert [e.scores.keys() for e in study.evaluations()] == [{0, 1}, {3, 4}]
+    assert [e.scores.keys() for e in study.history().finished] == [{0, 1}, {3, 4}]
 
 
 def test_studies_of_something_else_are_refused(url: str) -> None:
@@ -211,15 +211,15 @@ def test_studies_of_something_else_are_refused(url: str) -> None:
     optuna.create_study(study_name="down", storage=url, direction="minimize")
     optuna.create_study(study_name="two", storage=url, directions=["maximize", "maximize"])
     for name in ("down", "two"):
-        for sampler in (None, LamSampler()):
+        for open_ in (Study.open, Study.create):
             with pytest.raises(
                 StudyError, match=f"study '{name}' in .* does not maximise one value"
             ):
-                Study(name, url, sampler=sampler)
+                open_(name, url)
     other = optuna.create_study(study_name="other", storage=url, direction="maximize")
     other.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=1)
     with pytest.raises(StudyError, match="'other' has rate in trial 0, expected 'lam'"):
-        Study("other", url).evaluations()
+        Study.open("other", url).history()
 
 
 def test_a_study_of_another_program_is_read_in_its_own_range(url: str) -> None:
@@ -235,7 +235,7 @@ def test_a_study_of_another_program_is_read_in_its_own_range(url: str) -> None:
         return math.inf if lam == 1.2 else -((lam - 1.6) ** 2)
 
     wide.optimize(value, n_trials=6)
-    answer = summarize(Study("wide", url))
+    answer = summarize(Study.open("wide", url))
     assert answer.lam == pytest.approx(1.6, abs=0.05)
     assert sorted(e.lam for e in answer.evaluations) == [0, 0.5, 1, 1.5, 2]
 
@@ -243,7 +243,7 @@ def test_a_study_of_another_program_is_read_in_its_own_range(url: str) -> None:
 def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path) -> None:
     opened(url)
     with pytest.raises(StudyError, match=r"no study 'x' in .*: it has s$"):
-        Study("x", url)
+        Study.open("x", url)
     (tmp_path / "file").write_text("no database at all, but long enough to be read as one")
     for bad in (f"sqlite:///{tmp_path}/file", "nonsense://x", "sqlite:////proc/no/studies.db"):
         with pytest.raises(StudyError, match="cannot be opened") as error:
@@ -255,15 +255,15 @@ def test_reading_creates_no_database(url: str, tmp_path: Path) -> None:
     with pytest.raises(
         StudyError, match=r"storage sqlite:.*studies.db does not exist: .*--storage"
     ):
-        Study("s", url)
+        Study.open("s", url)
     assert not list(tmp_path.iterdir())
     opened(url)
-    assert Study("s", url).evaluations() == []
+    assert Study.open("s", url).history().finished == []
 
 
 def test_user_attributes_are_plain_json(url: str, tmp_path: Path) -> None:
     study = opened(url)
-    evaluation = study.next_evaluation(1)
+    evaluation = begin(study, 1)
     assert evaluation is not None
     study.record(evaluation, Batch([2, 3], [0.5, math.nan], 2.0))
     rows = sqlite3.connect(tmp_path / "deep" / "studies.db").execute(

@@ -1,4 +1,4 @@
-"""What a trial holds: batches of scores, of the optimised reward and of others."""
+"""What a trial holds: batches of scores, of the objective and of tracked rewards."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from lamsearch.bayesopt.optuna_sampler import LamSampler
 from lamsearch.errors import EvaluationError
 from lamsearch.study.database import Study
-from lamsearch.study.records import Batch, Evaluation, merged
+from lamsearch.study.history import merged
+from lamsearch.study.records import Batch, Evaluation
+from studies import begin
 
 
-def test_other_rewards_are_stored_with_their_batch(tmp_path: Path) -> None:
-    study = Study("s", f"sqlite:///{tmp_path}/s.db", sampler=LamSampler())
-    evaluation = study.next_evaluation(1)
+def test_tracked_rewards_are_stored_with_their_batch(tmp_path: Path) -> None:
+    study = Study.create("s", f"sqlite:///{tmp_path}/s.db")
+    evaluation = begin(study, 1)
     assert evaluation is not None
-    study.record(evaluation, Batch([2, 3], [0.5, 0.1], others={"clip": [math.nan, 0.25]}))
-    study.record(evaluation, Batch([0], [0.7], others={"clip": [0.5], "hps": [1.0]}))
+    study.record(evaluation, Batch([2, 3], [0.5, 0.1], tracked={"clip": [math.nan, 0.25]}))
+    study.record(evaluation, Batch([0], [0.7], tracked={"clip": [0.5], "hps": [1.0]}))
     with pytest.raises(EvaluationError, match="an infinite score at lam = 0"):
-        study.record(evaluation, Batch([4], [0.5], others={"clip": [math.inf]}))
+        study.record(evaluation, Batch([4], [0.5], tracked={"clip": [math.inf]}))
     finished = study.finish(evaluation)
-    assert finished.others["hps"] == {0: 1.0}
+    assert finished.tracked["hps"] == {0: 1.0}
     np.testing.assert_array_equal(finished.row, [0.7, np.nan, 0.5, 0.1])
-    np.testing.assert_array_equal(finished.other_row("clip"), [0.5, np.nan, np.nan, 0.25])
-    assert np.isnan(finished.other_row("absent")).tolist() == [True] * 4
+    np.testing.assert_array_equal(finished.tracked_row("clip"), [0.5, np.nan, np.nan, 0.25])
+    assert np.isnan(finished.tracked_row("absent")).tolist() == [True] * 4
     rows = sqlite3.connect(tmp_path / "s.db").execute(
         "SELECT value_json FROM trial_user_attributes WHERE key = 'scores:000002'"
     )
     assert json.loads(rows.fetchone()[0])["others"] == {"clip": [None, 0.25]}
 
 
-def evaluated(number: int, lam: float, images: range, **others: float) -> Evaluation:
+def evaluated(number: int, lam: float, images: range, **tracked: float) -> Evaluation:
     return Evaluation(
         number,
         lam,
         TrialState.COMPLETE if number else TrialState.RUNNING,
         dict.fromkeys(images, number / 10),
         seconds=number + 0.5,
-        others={name: dict.fromkeys(images, score) for name, score in others.items()},
+        tracked={name: dict.fromkeys(images, score) for name, score in tracked.items()},
     )
 
 
@@ -57,8 +58,8 @@ def test_other_images_of_a_lam_join_its_first_evaluation() -> None:
     assert (joined.number, joined.lam, joined.state) == (0, 0.25, TrialState.RUNNING)
     np.testing.assert_array_equal(joined.row, [0, 0, 0.2, 0.2, 0.3])
     assert joined.seconds == 0.5 + 2.5 + 3.5
-    np.testing.assert_array_equal(joined.other_row("clip"), [0.5, 0.5, 0.75, 0.75, np.nan])
-    assert joined.others["hps"] == {2: 1.0, 3: 1.0, 4: 2.0}
+    np.testing.assert_array_equal(joined.tracked_row("clip"), [0.5, 0.5, 0.75, 0.75, np.nan])
+    assert joined.tracked["hps"] == {2: 1.0, 3: 1.0, 4: 2.0}
     assert first.scores.keys() == {0, 1}
     assert merged([joined, alone]) == [joined, alone]
 

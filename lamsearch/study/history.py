@@ -1,0 +1,179 @@
+"""What a study holds at one moment, and what a policy makes of it: the next proposal.
+
+A policy is a pure function: the same history gives the same proposal, in whatever process. So a
+search that was killed and resumed proposes exactly what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+
+from lamsearch.study.records import Evaluation, ImageRanges
+
+UNLIMITED = sys.maxsize
+"""A budget that never ends: the policy does."""
+
+
+class Proposal(NamedTuple):
+    """What to evaluate next.
+
+    Attributes:
+        lam: λ.
+        images: Ranges of the image ids to generate; None for a function that has no images.
+    """
+
+    lam: float
+    images: ImageRanges | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """The trials of a study, read at one moment.
+
+    Attributes:
+        evaluations: All trials, in the order of their numbers.
+        number: Number of the trial that the next proposal is for.
+        left: What is left of the budget for it: evaluations, or images.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    number: int = 0
+    left: int = UNLIMITED
+
+    @cached_property
+    def bounds(self) -> tuple[float, float] | None:
+        """λ's range (low, high) in the last complete trial, None as long as there is none."""
+        ranges = [e.bounds for e in self.evaluations if e.state == TrialState.COMPLETE and e.bounds]
+        return ranges[-1] if ranges else None
+
+    def within(self, bounds: tuple[float, float]) -> History:
+        """Return the history without what was evaluated outside of the bounds."""
+        low, high = bounds
+        inside = [e for e in self.evaluations if math.isnan(e.lam) or low <= e.lam <= high]
+        return dataclasses.replace(self, evaluations=tuple(inside))
+
+    @cached_property
+    def finished(self) -> list[Evaluation]:
+        """Complete evaluations that have a λ and a usable score."""
+        return [e for e in self.evaluations if e.state == TrialState.COMPLETE and e.scores]
+
+    @cached_property
+    def failed(self) -> list[Evaluation]:
+        """Ended evaluations without a usable score."""
+        ended = [each for each in self.evaluations if each.state.is_finished()]
+        return [e for e in ended if e.state != TrialState.COMPLETE or not e.scores]
+
+    @cached_property
+    def running(self) -> list[Evaluation]:
+        """Evaluations that a worker is at, or was when it died."""
+        return [each for each in self.evaluations if each.state == TrialState.RUNNING]
+
+    @cached_property
+    def waiting(self) -> list[Evaluation]:
+        """Evaluations that somebody enqueued."""
+        return [each for each in self.evaluations if each.state == TrialState.WAITING]
+
+    @cached_property
+    def spent(self) -> list[Evaluation]:
+        """Evaluations that count against the budget and are not to be tried again.
+
+        A failed evaluation counts only where its λ has a usable score elsewhere: else its cause
+        may have been mended.
+        """
+        ends = (TrialState.COMPLETE, TrialState.FAIL)
+        scored = {each.lam for each in self.evaluations if each.state == TrialState.COMPLETE}
+        return [each for each in self.evaluations if each.state in ends and each.lam in scored]
+
+
+class Policy(Protocol):
+    """Decides what to evaluate next: the only way a λ or more images are ever proposed."""
+
+    def __call__(self, history: History) -> Proposal | None:
+        """Return the next proposal, None when nothing is left to do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a study may evaluate.
+
+    Attributes:
+        amount: Evaluations, or images of all evaluations together.
+        counts_images: Which of the two.
+    """
+
+    amount: int = UNLIMITED
+    counts_images: bool = False
+
+    def cost(self, evaluation: Evaluation) -> int:
+        """Return what an evaluation costs."""
+        return evaluation.image_count if self.counts_images else 1
+
+    def left(self, history: History) -> int:
+        """Return what is left after the evaluations that are spent."""
+        return self.amount - sum(map(self.cost, history.spent))
+
+
+def merged(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Join evaluations of the same λ on different images, as `--images auto` adds them.
+
+    The result has the number and state of the first. Evaluations of the same images stay apart: a
+    plain Optuna script may repeat a λ, and then these are repetitions.
+
+    Args:
+        evaluations: In any order.
+
+    Returns:
+        At most as many, in the order of their numbers.
+    """
+    rows: list[Evaluation] = []
+    for evaluation in sorted(evaluations, key=lambda e: e.number):
+        for place, row in enumerate(rows):
+            if row.lam == evaluation.lam and row.scores.keys().isdisjoint(evaluation.scores):
+                rows[place] = _joined(row, evaluation)
+                break
+        else:
+            rows.append(evaluation)
+    return rows
+
+
+def score_rows(
+    evaluations: Sequence[Evaluation], tracked: str | None = None
+) -> list[NDArray[np.float64]]:
+    """Return the scores in the form that `lamsearch.surrogate.pairing.observe` takes.
+
+    Args:
+        evaluations: n evaluations.
+        tracked: Name of a tracked reward; by default the objective's scores.
+
+    Returns:
+        n rows; all rows of one plan have the same length, also if the plan grew meanwhile.
+    """
+    width = max((evaluation.plan_size for evaluation in evaluations), default=0)
+    rows = []
+    for evaluation in evaluations:
+        row = evaluation.row if tracked is None else evaluation.tracked_row(tracked)
+        absent = width - len(row) if evaluation.plan_size else 0
+        rows.append(np.pad(row, (0, absent), constant_values=np.nan))
+    return rows
+
+
+def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
+    names = dict.fromkeys([*first.tracked, *second.tracked])
+    return dataclasses.replace(
+        first,
+        scores={**first.scores, **second.scores},
+        seconds=first.seconds + second.seconds,
+        plan_size=max(first.plan_size, second.plan_size),
+        tracked={n: {**first.tracked.get(n, {}), **second.tracked.get(n, {})} for n in names},
+    )
