@@ -6,8 +6,6 @@
 | f⁺ | `incumbent` | the value to improve on | number |
 | z | `z` | (μ − f⁺)/σ | (..., g) |
 | β_n | `ucb_width` | sqrt(2 log(n²π²/6δ)); not a KL strength | number |
-| a_i | `intercepts` | posterior mean at point i of the line | (g,) |
-| b_i | `slopes` | its change for a surprise of one standard deviation at the candidate | (c, g) |
 
 The paper's f⁺ is the largest R̂; R̂ is noisy, and its largest the luckiest. Here the incumbent is
 the evaluated λ⁺ of the largest posterior mean, and the improvement J(λ) − J(λ⁺) has the posterior
@@ -22,31 +20,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lamsearch.bayesopt.knowledge_gradient import (
+    LOG_SQRT_2PI,
+    knowledge_gradient,
+    normal_density,
+)
+from lamsearch.bayesopt.line_search import (
+    GRID_SIZE,
+    Feasible,
+    Function,
+    maximize_on_line,
+    probable,
+    probable_line,
+)
 from lamsearch.surrogate.model import Surrogate
 
-Function: TypeAlias = Callable[[Tensor], Tensor]
-"""A function of λ, evaluated at many at once: (g,) → (g,)."""
-
-Feasible: TypeAlias = Function
-"""λs (g,) → the probability (g,) that a constraint holds there."""
-
-GRID_SIZE = 101
 _FINE_SIZE = 8 * (GRID_SIZE - 1) + 1
-"""Of a grid that has a point in every gap between λs with room for another one."""
+"""Size of a grid with a point in every gap between λs that has room for another one."""
 
 CLEARANCE = 0.0025
 """Least distance to a λ evaluated or pending, in units of the bounds' width."""
 
-_LOG_SQRT_2PI = math.log(2 * math.pi) / 2
-
 
 def log_expected_improvement(mean: Tensor, variance: Tensor, incumbent: float) -> Tensor:
-    """Logarithm of Eq. 43, log(σ (φ(z) + z Φ(z))), finite where EI itself underflows.
+    """Return the logarithm of Eq. 43, log(σ (φ(z) + z Φ(z))), finite where EI underflows.
 
     Args:
         mean: Posterior means, any shape.
@@ -56,117 +58,33 @@ def log_expected_improvement(mean: Tensor, variance: Tensor, incumbent: float) -
     sigma = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
     z = (mean - incumbent) / sigma
     near = z.clamp_min(-1)
-    direct = (_density(near) + near * torch.special.ndtr(near)).log()
+    direct = (normal_density(near) + near * torch.special.ndtr(near)).log()
     # For z < −1 the sum cancels; 1 − |z|·Mills(|z|) does so more slowly, and at last it is 1/z².
     far = (-z).clamp(1, 1e4)
     mills = math.sqrt(math.pi / 2) * torch.special.erfcx(far / math.sqrt(2))
     tail = torch.where(z > -1e4, torch.log1p(-far * mills), -2 * z.abs().clamp_min(1).log())
-    return sigma.log() + torch.where(z > -1, direct, tail - z.square() / 2 - _LOG_SQRT_2PI)
+    return sigma.log() + torch.where(z > -1, direct, tail - z.square() / 2 - LOG_SQRT_2PI)
 
 
 def expected_improvement(mean: Tensor, variance: Tensor, incumbent: float) -> Tensor:
-    """Eq. 43, E max(J − f⁺, 0); arguments as in `log_expected_improvement`."""
+    """Return Eq. 43, E max(J − f⁺, 0); arguments as in `log_expected_improvement`."""
     return log_expected_improvement(mean, variance, incumbent).exp()
 
 
 def ucb_width(n: int, delta: float = 0.1) -> float:
-    """β_n = sqrt(2 log(n²π²/6δ)) after n ≥ 1 evaluations, failure probability δ in (0, 1)."""
+    """Return β_n = sqrt(2 log(n²π²/6δ)) for n ≥ 1 evaluations and 0 < δ < 1.
+
+    Raises:
+        ValueError: If n or δ is out of its range.
+    """
     if n < 1 or not 0 < delta < 1:
         raise ValueError(f"ucb_width needs n ≥ 1 and 0 < δ < 1, got n={n}, δ={delta}")
     return math.sqrt(2 * math.log(n**2 * math.pi**2 / (6 * delta)))
 
 
 def upper_confidence_bound(mean: Tensor, variance: Tensor, width: float) -> Tensor:
-    """μ + width·σ, elementwise."""
+    """Return μ + width·σ, elementwise."""
     return mean + width * variance.clamp_min(0).sqrt()
-
-
-def expected_maximum_gain(intercepts: Tensor, slopes: Tensor) -> Tensor:
-    """E max_i (a_i + b_i Z) − max_i a_i for standard normal Z, exactly (Frazier et al. 2009).
-
-    The maximum is the upper envelope of lines; a kink at c where the slope rises by Δb adds
-    Δb·(φ(c) − |c| Φ(−|c|)). The envelope is walked from left to right, all candidates in step;
-    kinks beyond ±38 weigh nothing in double precision.
-
-    Args:
-        intercepts: (g,) a_i.
-        slopes: (c, g) b_i for each of c candidates.
-
-    Returns:
-        (c,) gains ≥ 0.
-    """
-    reach = 38.0
-    line = (intercepts - reach * slopes).argmax(dim=1, keepdim=True)
-    gain = torch.zeros(len(slopes), 1, dtype=slopes.dtype)
-    for _ in range(len(intercepts)):
-        rise = slopes - slopes.gather(1, line)
-        crossings = (intercepts[line] - intercepts) / rise
-        kink, overtaking = crossings.where(rise > 0, torch.inf).min(dim=1, keepdim=True)
-        active = kink < reach
-        if not active.any():
-            break
-        tail = _density(kink) - kink.abs() * torch.special.ndtr(-kink.abs())
-        gain += torch.where(active, rise.gather(1, overtaking) * tail, 0)
-        line = torch.where(active, overtaking, line)
-    return gain.squeeze(1)
-
-
-def knowledge_gradient(mean: Tensor, covariance: Tensor, variance: Tensor) -> Tensor:
-    """Expected rise of the largest posterior mean after one evaluation; exact on the line's points.
-
-    Hyperparameters being integrated out, these are moments of a mixture, and the mean after the
-    evaluation is taken as its best linear prediction.
-
-    Args:
-        mean: (g,) posterior mean at the points where the maximum may lie.
-        covariance: (c, g) posterior covariances of J at c candidates with J at these points.
-        variance: (c,) of the evaluation to come: posterior variance of J plus noise.
-
-    Returns:
-        (c,) gains ≥ 0, in the units of J.
-    """
-    deviation = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
-    return expected_maximum_gain(mean, covariance / deviation[:, None])
-
-
-def maximize_on_line(
-    function: Function, bounds: tuple[float, float], *, size: int = GRID_SIZE, zooms: int = 2
-) -> tuple[float, float]:
-    """Line search: an even grid of `size` points, then `zooms` finer ones about the best point.
-
-    Each zoom covers the two neighbouring intervals by 21 points. Global as far as the first grid
-    resolves the function; afterwards exact to 10^−zooms of its spacing. Ties go to the smaller λ.
-    Where the function is −∞ on all of the first grid, that is the maximum.
-
-    Returns:
-        The maximiser within the bounds, and the maximum.
-    """
-    low, high = bounds
-    lams = torch.linspace(low, high, size, dtype=torch.float64)
-    for zoom in range(zooms + 1):
-        values = function(lams)
-        best = int(values.argmax())
-        if values[best] == -torch.inf:
-            break
-        left, right = lams[max(best - 1, 0)], lams[min(best + 1, len(lams) - 1)]
-        if zoom < zooms:
-            lams = torch.linspace(left.item(), right.item(), 21, dtype=torch.float64)
-    return lams[best].item(), values[best].item()
-
-
-def probable(lams: Tensor, feasible: Feasible | None) -> Tensor:
-    """Where a constraint holds rather than not (g,); if it does so nowhere, everywhere."""
-    everywhere = torch.ones_like(lams, dtype=torch.bool)
-    holds = everywhere if feasible is None else feasible(lams) >= 0.5
-    return holds if holds.any() else everywhere
-
-
-def probable_line(
-    bounds: tuple[float, float], feasible: Feasible | None, *, size: int = GRID_SIZE
-) -> Tensor:
-    """λs (g,) of an even grid where the best one may lie: where a constraint is `probable`."""
-    line = torch.linspace(*bounds, size, dtype=torch.float64)
-    return line[probable(line, feasible)]
 
 
 def next_lam(
@@ -179,7 +97,7 @@ def next_lam(
     observed: bool = False,
     delta: float = 0.1,
 ) -> float:
-    """The λ to evaluate next: a pure function of its arguments.
+    """Return the λ to evaluate next, a pure function of the arguments.
 
     Pending λs count as evaluated with the expected outcome ("kriging believer"), so workers
     spread out. No λ is proposed closer than `CLEARANCE` to one evaluated or pending: on a fixed
@@ -188,12 +106,12 @@ def next_lam(
     Args:
         surrogate: Fitted to all finished evaluations.
         acquisition: One of `ACQUISITIONS`.
-        taken: λs not to propose besides those that the surrogate knows.
-        pending: λs under evaluation by other workers, and those where evaluations failed: knowledge
-            gradient then moves on, since it would learn little more near by.
-        feasible: Probability that a constraint holds; candidates count as much as it is probable.
+        taken: More λs that are not to be proposed.
+        pending: λs under evaluation by other workers, and those where evaluations failed: there is
+            little more to learn near them, so the knowledge gradient moves on.
+        feasible: Probability that a constraint holds; it weighs the candidates.
         observed: Whether the answer will be the evaluation with the largest mean score, as in the
-            paper, so that "ei" means improvement on that (Eq. 43 with f⁺ = max R̂).
+            paper; "ei" is then the improvement on that (Eq. 43 with f⁺ = max R̂).
         delta: δ of the upper confidence bound.
 
     Raises:
@@ -234,12 +152,8 @@ class _Situation(NamedTuple):
     delta: float
 
     def log_probability(self, lams: Tensor) -> Tensor:
-        """Logarithm of the probability (g,) that the constraint holds; 0 without one."""
+        """Return the log probability (g,) that the constraint holds; 0 without one."""
         return torch.zeros_like(lams) if self.feasible is None else self.feasible(lams).log()
-
-
-def _density(z: Tensor) -> Tensor:
-    return torch.exp(-z.square() / 2 - _LOG_SQRT_2PI)
 
 
 def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Function:
@@ -252,7 +166,7 @@ def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Functi
 
     def criterion(lams: Tensor) -> Tensor:
         mean, variance = surrogate.marginals(lams)
-        together = surrogate.members(lams, incumbent)[1].squeeze(-1)
+        together = surrogate.joint(lams, incumbent)[1].squeeze(-1)
         difference = (variance + incumbent_variance - 2 * together).clamp_min(0)
         improvement = log_expected_improvement(mean - incumbent_mean, difference, 0.0)
         return _mixed(surrogate, improvement) + situation.log_probability(lams)
@@ -273,8 +187,8 @@ def _improvement_on_best_observed(surrogate: Surrogate, situation: _Situation) -
 
 
 def _mixed(surrogate: Surrogate, log_improvement: Tensor) -> Tensor:
-    """EI of a mixture is the mean of its members' EI."""
-    return (log_improvement + surrogate.weights.log()[:, None]).logsumexp(dim=0)
+    """Return the log EI of the mixture: the mean of the members' EI."""
+    return (log_improvement + surrogate.mixture_weights.log()[:, None]).logsumexp(dim=0)
 
 
 def _upper_confidence_bound(surrogate: Surrogate, situation: _Situation) -> Function:

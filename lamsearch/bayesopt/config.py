@@ -1,155 +1,70 @@
-"""How λ is searched: the options that a search of images and one of any function share."""
+"""How λ is searched and answered: the options that images and any function of λ share.
+
+The paper (arXiv 2601.20198, A.5, Algorithm 2) has one noise variance for all evaluations, improves
+on the best observed value and answers with it: acquisition "ei", recommend "observed", noise
+"homoscedastic". These three together also bring its uniform initial design, its zero mean (of
+standardised values) and its RBF kernel.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from optuna.trial import TrialState
+from pydantic import BeforeValidator, PlainSerializer, model_validator
 
-from lamsearch.bayesopt.constraint import Constraint, parse_constraint
-from lamsearch.bayesopt.image_allocation import Step
-from lamsearch.bayesopt.optuna_sampler import LamSampler, checked_seed
-from lamsearch.bayesopt.policy import History, propose_step
-from lamsearch.bayesopt.recommendation import Tolerance, should_stop
-from lamsearch.bayesopt.strategy import CHOICES, Strategy
+from lamsearch.config.expressions import Constraint, parse_constraint
+from lamsearch.config.fields import Config, option
 from lamsearch.errors import SettingsError
-from lamsearch.study.records import Evaluation, merged
+
+if TYPE_CHECKING:
+    from lamsearch.surrogate.model import Surrogate
+
+Acquisition = Literal["auto", "ei", "ucb", "kg"]
+Kernel = Literal["auto", "matern", "rbf"]
+Recommend = Literal["posterior", "observed"]
+Noise = Literal["paired", "homoscedastic"]
 
 _LARGEST_BOUND, _LEAST_WIDTH = 1e6, 1e-6
-"""Of λ. Beyond, it would not be told apart where it is stored by name, or rounded."""
+"""Of λ: beyond, values could not be told apart where they are rounded or stored by name."""
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """Checked when made.
+class Tolerance:
+    """ε: how much of J may be lost, in the units of the scores or as a share of the curve's range.
 
-    Attributes:
-        budget: Evaluations, at least 1.
-        bounds: λ's range (low, high).
-        seed: Of the initial design, from 0.
-        strategy: How the curve is modelled, λ proposed, and the answer given.
-        constraint: On another reward, or None.
-        confidence: Probability that is asked of the constraint and of the stopping rule.
-        tolerance: ε of the stopping rule; None: no stop before the budget is used.
-
-    Raises:
-        SettingsError: If an option is out of its range.
+    The range is that of the fitted curve at the evaluated λs, which does not grow with the noise.
     """
 
-    budget: int = 12
-    bounds: tuple[float, float] = (0.0, 1.0)
-    seed: int = 0
-    strategy: Strategy = field(default_factory=Strategy)
-    constraint: Constraint | None = None
-    confidence: float = 0.95
-    tolerance: Tolerance | None = None
+    amount: float
+    relative: bool = True
 
-    def __post_init__(self) -> None:
-        low, high = self.bounds
-        if self.budget < 1:
-            raise SettingsError(f"budget {self.budget} given, expected at least 1 evaluation")
-        if not (max(abs(low), abs(high)) <= _LARGEST_BOUND and high - low >= _LEAST_WIDTH):
-            raise SettingsError(
-                f"bounds {low:g} {high:g} given, expected LO < HI: numbers up to "
-                f"{_LARGEST_BOUND:g} that differ by {_LEAST_WIDTH:g} or more"
-            )
-        checked_seed(self.seed)
-        if not 0 < self.confidence < 1:
-            raise SettingsError(f"confidence {self.confidence:g} given, expected 0 < P < 1")
-        guard = self.constraint
-        if guard is not None and guard.level is None and not low <= 0 <= high:
-            raise SettingsError(
-                f"constraint '{guard.text}' compares with λ = 0, which the bounds {low:g} {high:g} "
-                f"leave out: widen them, or give a level, such as '{guard.name} >= 0.35'"
-            )
+    @property
+    def text(self) -> str:
+        """The canonical form, as `parse_tolerance` reads it."""
+        return f"{100 * self.amount:g}%" if self.relative else f"{self.amount:g}"
 
-    def manifest(self, beta: float | None) -> dict[str, Any]:
-        """Return what a study's proposals depend on, as JSON; the budget may change."""
-        facts: dict[str, Any] = {
-            "beta": None if beta is None else float(beta),
-            "bounds": [float(bound) for bound in self.bounds],
-            "seed": int(self.seed),
-            **self.strategy.manifest(),
-        }
-        if self.constraint is not None:
-            facts |= {"constraint": self.constraint.text, "confidence": self.confidence}
-        return facts
-
-    @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> SearchOptions:
-        """Return the options that a study's manifest holds."""
-        low, high = manifest["bounds"]
-        choices = {name: manifest[name] for name in CHOICES if name in manifest}
-        text = manifest.get("constraint")
-        return cls(
-            bounds=(low, high),
-            seed=manifest.get("seed", 0),
-            strategy=Strategy(**choices),
-            constraint=None if text is None else parse_constraint(text),
-            confidence=manifest.get("confidence", 0.95),
-        )
-
-    def history(self) -> History:
-        """Return the history of a study that has not begun."""
-        return History(self.bounds, constraint=self.constraint, strategy=self.strategy)
-
-    def sampler(self) -> LamSampler:
-        """Return the sampler that proposes λ."""
-        return LamSampler(self.seed, self.strategy, constraint=self.constraint)
-
-    def enough(self, evaluations: Sequence[Evaluation]) -> bool:
-        """Tell whether λ* is within ε of the best with the confidence asked, under the model."""
-        if self.tolerance is None or not evaluations:
-            return False
-        history = History.of(merged(evaluations), self.history())
-        return should_stop(
-            history.surrogate,
-            tolerance=self.tolerance,
-            confidence=self.confidence,
-            feasible=history.feasible,
-            observed=self.strategy.observed,
-        )
-
-    def allocate(self, evaluations: Sequence[Evaluation], left: int) -> Step:
-        """Return the next λ and its images, where the budget of images has so many left.
-
-        Images without any usable score are not tried again: a failed evaluation counts as done.
-        """
-        complete = merged([e for e in evaluations if e.state == TrialState.COMPLETE])
-        running = [e for e in evaluations if e.state == TrialState.RUNNING]
-        scored = {evaluation.lam for evaluation in complete}
-        failed = [e for e in evaluations if e.state == TrialState.FAIL]
-        history = dataclasses.replace(
-            History.of(complete, self.history()),
-            failed=[e.lam for e in failed if e.lam not in scored],
-        )
-        return propose_step(
-            history,
-            [_images_seen(evaluation, failed) for evaluation in complete],
-            pending=[Step(e.lam, *e.image_range) for e in running if e.image_range is not None],
-            limit=left,
-            seed=self.seed,
-        )
+    def __call__(self, surrogate: Surrogate) -> float:
+        """Return ε in the units of the scores."""
+        if not self.relative:
+            return self.amount
+        means = surrogate.mean(surrogate.observations.lams)
+        return self.amount * (means.max() - means.min()).item()
 
 
-def _images_seen(evaluation: Evaluation, failed: Sequence[Evaluation]) -> int:
-    """How much of the plan was tried at a λ; another worker may still be at the middle of it."""
-    tried = [e.image_range[1] for e in failed if e.lam == evaluation.lam and e.image_range]
-    return max([max(evaluation.scores) + 1, *tried])
+FIVE_PERCENT = Tolerance(0.05)
 
 
-def parse_tolerance(epsilon: float | str | None) -> Tolerance | None:
+def parse_tolerance(epsilon: Any) -> Tolerance | None:
     """Read ε: a number in the units of the scores, or text such as "0.002" or "5%".
 
     Raises:
         SettingsError: If it is neither, or not above 0.
     """
-    if epsilon is None:
-        return None
+    if epsilon is None or isinstance(epsilon, Tolerance):
+        return epsilon
     text = str(epsilon).strip()
     relative = text.endswith("%")
     try:
@@ -162,3 +77,151 @@ def parse_tolerance(epsilon: float | str | None) -> Tolerance | None:
             "above 0, or a share of the curve's range such as 5%"
         )
     return Tolerance(amount, relative)
+
+
+def checked_seed(seed: Any) -> int:
+    """Return the seed as an `int`; everything random in a search depends on it.
+
+    Raises:
+        SettingsError: If it is not a whole number from 0 to 2⁶³ − 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
+        raise SettingsError(f"seed {seed} given, expected 0 to 2⁶³ − 1")
+    return int(seed)
+
+
+def _checked_bounds(bounds: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (max(abs(low), abs(high)) <= _LARGEST_BOUND and high - low >= _LEAST_WIDTH):
+        given = " ".join(f"{b:g}" if isinstance(b, float) else str(b) for b in _listed(bounds))
+        raise SettingsError(
+            f"bounds {given} given, expected LO < HI: numbers up to "
+            f"{_LARGEST_BOUND:g} that differ by {_LEAST_WIDTH:g} or more"
+        )
+    return low, high
+
+
+def _listed(bounds: Any) -> list[Any]:
+    return list(bounds) if isinstance(bounds, list | tuple) else [bounds]
+
+
+def _parsed_constraint(constraint: Any) -> Constraint | None:
+    if constraint is None or isinstance(constraint, Constraint):
+        return constraint
+    return parse_constraint(str(constraint))
+
+
+class SearchConfig(Config):
+    """Options of a search over λ; its dump is what the proposals of a study depend on.
+
+    Raises:
+        SettingsError: If an option is out of its range.
+    """
+
+    budget: int = option(
+        12,
+        "Number of evaluations; with --images auto, of images.",
+        group="search",
+        metavar="N",
+        expected="a whole number of at least 1 evaluation",
+        ge=1,
+        exclude=True,
+    )
+    bounds: Annotated[tuple[float, float], BeforeValidator(_checked_bounds)] = option(
+        (0.0, 1.0), "Range of λ; beyond 1 extrapolates.", group="search", metavar="LO HI"
+    )
+    seed: Annotated[int, BeforeValidator(checked_seed)] = option(
+        0, "Seed of the image plan and the initial design.", group="search", metavar="S"
+    )
+    acquisition: Acquisition = option(
+        "auto",
+        "What proposes the next λ: expected improvement, upper confidence bound or knowledge "
+        "gradient, which is what auto takes.",
+        group="search",
+    )
+    kernel: Kernel = option(
+        "auto",
+        "Kernel of the surrogate; auto takes rbf for the paper's Algorithm 2, else matern.",
+        group="search",
+    )
+    recommend: Recommend = option(
+        "posterior",
+        "Answer by the posterior mean, or as the paper does by the best observed evaluation.",
+        group="search",
+    )
+    noise: Noise = option(
+        "paired",
+        "Noise of the mean scores: estimated from paired images, or as in the paper one unknown "
+        "variance.",
+        group="search",
+    )
+    epsilon: Annotated[Tolerance | None, BeforeValidator(parse_tolerance)] = option(
+        None,
+        "Stop once λ* is within E of the best, in units of the reward or as 5% of the curve's "
+        "range.",
+        group="search",
+        metavar="E",
+        exclude=True,
+    )
+    constraint: Annotated[
+        Constraint | None,
+        BeforeValidator(_parsed_constraint),
+        PlainSerializer(lambda c: None if c is None else c.text),
+    ] = option(
+        None,
+        'Constraint on another reward, such as "clip >= -1% of reference"; λ* is searched where '
+        "it holds.",
+        group="guards",
+        metavar="TEXT",
+    )
+    confidence: float = option(
+        0.95,
+        "Probability required of the constraint and of --epsilon.",
+        group="guards",
+        metavar="P",
+        expected="0 < P < 1",
+        gt=0,
+        lt=1,
+    )
+
+    @model_validator(mode="after")
+    def _reference_is_within_the_bounds(self) -> SearchConfig:
+        guard, (low, high) = self.constraint, self.bounds
+        if guard is not None and guard.level is None and not low <= 0 <= high:
+            raise SettingsError(
+                f"constraint '{guard.text}' compares with λ = 0, which the bounds {low:g} {high:g} "
+                f"leave out: widen them, or give a level, such as '{guard.name} >= 0.35'"
+            )
+        return self
+
+    @property
+    def is_algorithm_2(self) -> bool:
+        """Whether the options are those of the paper's Algorithm 2."""
+        return (self.acquisition, self.recommend, self.noise) == ("ei", "observed", "homoscedastic")
+
+    @property
+    def answers_observed(self) -> bool:
+        """Whether the answer is the best evaluation as it stands."""
+        return self.recommend == "observed"
+
+    @property
+    def kernel_name(self) -> str:
+        """The kernel that `auto` stands for."""
+        if self.kernel != "auto":
+            return self.kernel
+        return "rbf" if self.is_algorithm_2 else "matern"
+
+    def manifest(self, beta: float | None) -> dict[str, Any]:
+        """Return what a study's proposals depend on, as JSON; budget and ε may change."""
+        facts = {**self.model_dump(mode="json"), "kernel": self.kernel_name}
+        if self.constraint is None:
+            del facts["constraint"], facts["confidence"]
+        return {"beta": None if beta is None else float(beta), **facts}
+
+    @classmethod
+    def from_manifest(cls, manifest: dict[str, Any]) -> SearchConfig:
+        """Return the options that a study's manifest holds."""
+        return cls.select(manifest)

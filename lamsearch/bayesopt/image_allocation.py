@@ -9,7 +9,7 @@ average? The largest rise per image wins.
 |---|---|---|---|
 | c_j | `counts` | images that λ_j has seen, the first of the plan | n |
 | V | `comparison_covariance` | of the errors of the differences of J, for given counts | (n, n) |
-| W | `mean_weights` | the posterior mean on the line is Wᵀy, but for a constant | (n, g) |
+| W | `kriging_weights` | the posterior mean on the line is Wᵀy, but for a constant | (n, g) |
 | μ | `means` | posterior mean on the line | (g,) |
 | S, L | `members`, `level` | λs that are raised together, and to how many images | |
 
@@ -33,12 +33,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lamsearch.bayesopt.acquisition import Feasible, knowledge_gradient, next_lam, probable_line
-from lamsearch.surrogate.image_noise import comparison_covariance
+from lamsearch.bayesopt.acquisition import next_lam
+from lamsearch.bayesopt.knowledge_gradient import knowledge_gradient
+from lamsearch.bayesopt.line_search import Feasible, probable_line
+from lamsearch.surrogate.comparison import comparison_covariance
 from lamsearch.surrogate.model import Surrogate, square_root
 
 BLOCK = 16
-"""Images that a set is raised by."""
+"""Number of images by which a set is raised."""
 
 LEAST_NEW = 2 * BLOCK
 """Least number of images at a new λ, unless the budget ends."""
@@ -48,7 +50,7 @@ _DRAWS = 1024
 
 
 class Step(NamedTuple):
-    """Images start, …, stop − 1 of the plan, to be made at λ."""
+    """Images start, …, stop − 1 of the plan, to be generated at λ."""
 
     lam: float
     start: int
@@ -56,7 +58,7 @@ class Step(NamedTuple):
 
 
 class _Option(NamedTuple):
-    """A step, and what its set (or new λ) gains, in units of J, for how many images."""
+    """A step, the gain of its set (or new λ) in units of J, and its cost in images."""
 
     step: Step
     gain: float
@@ -77,7 +79,7 @@ def next_step(
     feasible: Feasible | None = None,
     acquisition: str = "auto",
 ) -> Step:
-    """The step that raises the largest posterior mean most per image: a pure function.
+    """Return the step that raises the largest posterior mean most per image, a pure function.
 
     Where errors are independent (plain numbers) no image can be added, and where fewer than
     `LEAST_NEW` images are left no new λ is begun, unless there is nothing else to do.
@@ -99,7 +101,7 @@ def next_step(
         raise ValueError(f"{len(lams)} counts ≥ 1 and limit ≥ 1 expected: {counts}, {limit}")
     new = [*(step.lam for step in pending if step.lam not in lams), *failed]
     lam = next_lam(surrogate, acquisition=acquisition, pending=new, feasible=feasible)
-    if surrogate.observations.deviations is None:
+    if surrogate.observations.image_noise is None:
         return Step(lam, 0, min(LEAST_NEW, limit))
     model = surrogate.believe(torch.tensor(new, dtype=torch.float64)) if new else surrogate
     counts = _with_pending(lams, counts, pending)
@@ -110,7 +112,7 @@ def next_step(
 def _options(
     model: Surrogate, lam: float, counts: Sequence[int], *, limit: int, feasible: Feasible | None
 ) -> list[_Option]:
-    """All sets that the limit allows to raise, and the new λ."""
+    """Return all sets that the limit allows to raise, and the new λ."""
     line = probable_line(model.bounds, feasible)
     options = list(_raises(model, counts, line, limit))
     if limit >= LEAST_NEW or not options:
@@ -122,7 +124,7 @@ def _options(
 def _with_pending(
     lams: Sequence[float], counts: Sequence[int], pending: Sequence[Step]
 ) -> list[int]:
-    """The counts once the pending steps are done."""
+    """Return the counts once the pending steps are done."""
     return [
         max([count, *(step.stop for step in pending if step.lam == lam)])
         for lam, count in zip(lams, counts, strict=True)
@@ -130,7 +132,7 @@ def _with_pending(
 
 
 def _new(model: Surrogate, step: Step, line: Tensor, feasible: Feasible | None) -> _Option:
-    """The first evaluation of a λ, worth as much as it is probably feasible."""
+    """Return the option of a new λ, its gain weighed by the probability that it is feasible."""
     lam = torch.tensor([step.lam], dtype=torch.float64)
     gain = knowledge_gradient(model.mean(line), *model.predictive(lam, line)).item()
     probability = 1.0 if feasible is None else feasible(lam).item()
@@ -138,14 +140,14 @@ def _new(model: Surrogate, step: Step, line: Tensor, feasible: Feasible | None) 
 
 
 def _neighbours_level(lam: float, lams: Sequence[float], counts: Sequence[int]) -> int:
-    """Images of a new λ: those that both its neighbours have, at least `LEAST_NEW`."""
+    """Return the images of a new λ: those that both its neighbours have, at least `LEAST_NEW`."""
     seen = sorted(zip(lams, counts, strict=True))
     below, above = [s for s in seen if s[0] <= lam], [s for s in seen if s[0] > lam]
     return max(min(count for _, count in (*below[-1:], *above[:1])), LEAST_NEW)
 
 
 def _raises(model: Surrogate, counts: Sequence[int], line: Tensor, limit: int) -> Iterator[_Option]:
-    """Yield what can be raised within the limit."""
+    """Yield the sets that can be raised within the limit."""
     lams = model.observations.lams.tolist()
     means = model.mean(line)
     gain = _Gain(model, counts, line, means)
@@ -158,7 +160,7 @@ def _raises(model: Surrogate, counts: Sequence[int], line: Tensor, limit: int) -
 
 
 def _sets(lams: Sequence[float], best: float) -> list[frozenset[int]]:
-    """Sets of λs to raise, by index: around λ*, also with the ends 0 and 1, and all of them."""
+    """Return sets of λs to raise, by index: around λ*, also with the ends 0 and 1, and all."""
     nearest = sorted(range(len(lams)), key=lambda j: (abs(lams[j] - best), lams[j]))
     ends = [j for j, lam in enumerate(lams) if lam in (0.0, 1.0)]
     sets = [nearest[:size] for size in _NEAREST]
@@ -167,7 +169,7 @@ def _sets(lams: Sequence[float], best: float) -> list[frozenset[int]]:
 
 
 def _levels(counts: Sequence[int], limit: int) -> list[int]:
-    """Levels to raise a set to: that of its first, and a block more; or as far as the limit goes.
+    """Return the levels to raise a set to: its largest count and a block more, within the limit.
 
     Levels that cost nothing are left out.
     """
@@ -176,7 +178,7 @@ def _levels(counts: Sequence[int], limit: int) -> list[int]:
 
 
 def _affordable(counts: Sequence[int], level: int, limit: int) -> int:
-    """The largest level up to `level` that costs no more images than the limit."""
+    """Return the largest level up to `level` that costs no more images than the limit."""
     while sum(max(level - count, 0) for count in counts) > limit:
         level -= 1
     return level
@@ -195,13 +197,13 @@ class _Gain:
     def __init__(
         self, model: Surrogate, counts: Sequence[int], line: Tensor, means: Tensor
     ) -> None:
-        deviations = model.observations.deviations
-        assert deviations is not None
+        noise = model.observations.image_noise
+        assert noise is not None
         n = len(counts)
-        self._scatter = deviations.scatter
+        self._scatter = noise.scatter
         self._covariance = comparison_covariance(self._scatter, counts)
         # Pending new λs have weights too, but their images stay as they are.
-        self._weights = model.mean_weights(line)[:n]
+        self._weights = model.kriging_weights(line)[:n]
         self._means = means
         generator = torch.Generator().manual_seed(0)
         self._normal = torch.randn(n, _DRAWS, dtype=torch.float64, generator=generator)

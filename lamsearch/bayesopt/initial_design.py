@@ -14,13 +14,13 @@ def initial_lams(
     seed: int = 0,
     design: str = "anchored",
 ) -> list[float]:
-    """The λs to begin with, in order.
+    """Return the λs to begin with, in order.
 
-    "anchored": the reference (0) and the aligned model (1), where the bounds allow, then the
-    bounds themselves, since users compare the answer with these, and interpolation beats
-    extrapolation; the others divide the gaps evenly, each moved by up to an eighth of its spacing
-    (by the seed) so that studies do not all look at the same places.
-    "uniform": the paper's, independent draws from the bounds.
+    "anchored" begins with the reference (0) and the aligned model (1), where the bounds allow, and
+    the bounds themselves: users compare the answer with these, and interpolation beats
+    extrapolation. The others divide the gaps evenly, each moved by up to an eighth of its spacing
+    (by the seed), so that studies do not all look at the same places.
+    "uniform" is the paper's design, independent draws from the bounds.
 
     Raises:
         ValueError: If the design is unknown or count < 1.

@@ -1,13 +1,13 @@
-"""The Optuna sampler: ordered history → next λ, a pure function with no state of its own."""
+"""The search as an Optuna sampler: an adapter of the policy for plain Optuna scripts."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 import zlib
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, TypeGuard
 
 import optuna
@@ -16,11 +16,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lamsearch.bayesopt.constraint import Constraint
-from lamsearch.bayesopt.policy import History, propose
-from lamsearch.bayesopt.strategy import Strategy
-from lamsearch.errors import SettingsError
-from lamsearch.study.records import Evaluation, usable_value
+from lamsearch.bayesopt.config import SearchConfig
+from lamsearch.bayesopt.policy import SearchPolicy
+from lamsearch.study.history import History
+from lamsearch.study.records import Evaluation
 
 _PROPOSED = "lamsearch:proposed:"
 _ONE_AT_A_TIME = threading.Lock()
@@ -32,27 +31,28 @@ _logger = logging.getLogger(__name__)
 class LamSampler(BaseSampler):
     """Gaussian-process search over one float parameter, for λ or anything like it.
 
-    A proposal depends on the seed, the trial's number, and the history: the finished trials in the
+    A proposal depends on the seed, the trial's number and the history: the finished trials in the
     order of their numbers, and the parameters of those under way. A study that is killed and
-    resumed goes on exactly as it would have. Trials that are there already, enqueued or evaluated
-    by whatever other means, count: the initial design, both ends of the range and two places
-    between, is cut short by as many, and leaves out what is known.
+    resumed proposes exactly what it would have proposed without the interruption. Trials that exist
+    already, enqueued or evaluated by whatever means, count: the initial design (both ends of the
+    range and two places between) is cut short by as many and leaves out what is known.
 
     "auto" evaluates where it learns most about the best λ, which is seldom the best λ itself:
-    answer by `lamsearch.bayesopt.recommendation.recommend`, or choose "ei" to read
+    answer with `lamsearch.bayesopt.recommendation.recommend`, or choose "ei" to read
     `study.best_params`.
 
-    A trial's first float without `log` and `step` is searched. This is no sampler for other
-    parameters: it leaves them to another one, with a warning in the log.
+    The first float of a trial without `log` and `step` is searched. Other parameters are left to
+    another sampler, with a warning in the log.
 
     Args:
-        seed: Of the initial design, and of the random sampler for other parameters.
-        acquisition: "auto", "ei", "ucb" or "kg", or a whole `lamsearch.bayesopt.strategy.Strategy`.
-        independent_sampler: For other parameters; by default they are drawn at random, by the
-            seed, the trial's number and the parameter's name.
+        seed: Seed of the initial design, and of the random sampler for other parameters.
+        acquisition: "auto", "ei", "ucb" or "kg".
+        config: All options of the search instead of these two; the bounds are the parameter's. A
+            constraint needs the other reward's scores in the trials, as lamsearch's own studies
+            store them.
+        independent_sampler: Sampler of other parameters; by default they are drawn at random, from
+            the seed, the trial's number and the parameter's name.
         warn_independent_sampling: Whether to log a warning for each of these.
-        constraint: On another reward that is recorded with the trials, as lamsearch's own studies
-            do; λ is sought where it is probable.
 
     Raises:
         SettingsError: If the acquisition is unknown, or the seed is out of its range.
@@ -61,17 +61,15 @@ class LamSampler(BaseSampler):
     def __init__(
         self,
         seed: int = 0,
-        acquisition: str | Strategy = "auto",
+        acquisition: str = "auto",
         *,
+        config: SearchConfig | None = None,
         independent_sampler: BaseSampler | None = None,
         warn_independent_sampling: bool = True,
-        constraint: Constraint | None = None,
     ) -> None:
-        self._seed = checked_seed(seed)
-        self._strategy = Strategy(acquisition) if isinstance(acquisition, str) else acquisition
+        self._config = config or SearchConfig.select({"seed": seed, "acquisition": acquisition})
         self._independent_sampler = independent_sampler
         self._warn_independent_sampling = warn_independent_sampling
-        self._constraint = constraint
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -135,13 +133,16 @@ class LamSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, name: str, range_: FloatDistribution
     ) -> float:
         with _ONE_AT_A_TIME:
-            bounds = (range_.low, range_.high)
-            start = History(bounds, constraint=self._constraint, strategy=self._strategy)
-            history = read_history(start, study, name, number=trial.number)
-            lam = propose(history, seed=self._seed)
+            # Not validated: any range of a plain script will do.
+            config = self._config.model_copy(
+                update={"bounds": (range_.low, range_.high), "epsilon": None}
+            )
+            proposal = SearchPolicy(config)(read_history(study, name, number=trial.number))
+            assert proposal is not None  # without ε a search is never good enough
             # Optuna stores the parameter only when it has it: others may look before.
-            study._storage.set_trial_system_attr(trial._trial_id, _PROPOSED + name, lam)
-        return lam
+            storage, key = study._storage, _PROPOSED + name
+            storage.set_trial_system_attr(trial._trial_id, key, proposal.lam)
+        return proposal.lam
 
     def _leave(
         self,
@@ -152,7 +153,7 @@ class LamSampler(BaseSampler):
         *,
         reason: str,
     ) -> Any:
-        seed = zlib.crc32(repr((self._seed, trial.number, name)).encode())
+        seed = zlib.crc32(repr((self._config.seed, trial.number, name)).encode())
         sampler = self._independent_sampler or RandomSampler(seed)
         if self._warn_independent_sampling:
             _logger.warning(
@@ -163,19 +164,8 @@ class LamSampler(BaseSampler):
         return sampler.sample_independent(study, trial, name, distribution)
 
 
-def checked_seed(seed: Any) -> int:
-    """Return the seed; everything random in a search depends on it.
-
-    Raises:
-        SettingsError: If it is no whole number from 0 to 2⁶³ − 1.
-    """
-    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**63):
-        raise SettingsError(f"seed {seed} given, expected 0 to 2⁶³ − 1")
-    return int(seed)
-
-
-def read_history(start: History, study: optuna.Study, name: str, *, number: int) -> History:
-    """Return `start` with what the proposal for parameter `name` of trial `number` depends on.
+def read_history(study: optuna.Study, name: str, *, number: int) -> History:
+    """Return the history that the proposal for parameter `name` of trial `number` depends on.
 
     | trials | are |
     |---|---|
@@ -183,36 +173,20 @@ def read_history(start: History, study: optuna.Study, name: str, *, number: int)
     | RUNNING or WAITING, of a lower number | pending |
     | RUNNING or WAITING, of a higher number | taken, where their λ is known |
     | FAIL, PRUNED, COMPLETE with an infinite value | failed: the same λ would end as before |
-    | any, at a λ outside the bounds | no part of the search |
+
+    λs are known if they are set, announced by a sampler, or fixed by `enqueue_trial`.
     """
-    low, high = start.bounds
-    finished: list[Evaluation] = []
-    pending: list[float | None] = []
-    taken: list[float] = []
-    failed: list[float] = []
     sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
+    evaluations = []
     for trial in study.get_trials(deepcopy=False):
-        lam = _lam(trial, name)
-        outside = lam is not None and not low <= lam <= high
-        if trial.number == number or outside:
-            continue
-        if not trial.state.is_finished() and trial.number < number:
-            pending.append(lam)
-        elif lam is not None and usable_value(trial) is not None:
-            finished.append(dataclasses.replace(Evaluation.of(trial), lam=lam))
-        elif lam is not None:
-            (failed if trial.state.is_finished() else taken).append(lam)
-    history = History.of(finished, start)
-    scores = [sign * row for row in history.scores]
-    return dataclasses.replace(history, scores=scores, pending=pending, taken=taken, failed=failed)
-
-
-def _lam(trial: FrozenTrial, name: str) -> float | None:
-    """λ as far as it is known: set, announced, or fixed by `enqueue_trial`."""
-    attributes = trial.system_attrs
-    fixed = attributes.get("fixed_params", {}).get(name)
-    lam = trial.params.get(name, attributes.get(_PROPOSED + name, fixed))
-    return lam if isinstance(lam, (int, float)) else None
+        evaluation = Evaluation.from_trial(trial, name)
+        lam = evaluation.lam
+        if math.isnan(lam):
+            lam = trial.system_attrs.get(_PROPOSED + name, math.nan)
+        if trial.number != number and not (math.isnan(lam) and trial.state.is_finished()):
+            scores = {image_id: sign * score for image_id, score in evaluation.scores.items()}
+            evaluations.append(dataclasses.replace(evaluation, lam=lam, scores=scores))
+    return History(tuple(evaluations), number)
 
 
 def _is_plain_float(distribution: BaseDistribution) -> TypeGuard[FloatDistribution]:

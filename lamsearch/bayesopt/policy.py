@@ -1,127 +1,190 @@
-"""Which λ next: the history of a study → a proposal, a pure function.
+"""Which λ next, on which images: the history of a study → a proposal, a pure function.
 
-A new study begins with the initial design. What is known already cuts that short: trials of an
+A new study begins with the initial design. Whatever is known already cuts that short: trials of an
 earlier study, enqueued ones, those of other workers. Then the acquisition decides.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lamsearch.bayesopt.acquisition import CLEARANCE, Feasible, next_lam
-from lamsearch.bayesopt.constraint import Constraint, feasibility, guard_surrogate
+from lamsearch.bayesopt.acquisition import CLEARANCE, next_lam
+from lamsearch.bayesopt.config import SearchConfig
+from lamsearch.bayesopt.evidence import Evidence
 from lamsearch.bayesopt.image_allocation import LEAST_NEW, Step, next_step
 from lamsearch.bayesopt.initial_design import initial_lams
-from lamsearch.bayesopt.strategy import Strategy
-from lamsearch.study.records import Evaluation, score_rows
-from lamsearch.surrogate.model import Surrogate
+from lamsearch.bayesopt.recommendation import should_stop
+from lamsearch.study.history import History, Proposal, merged
+from lamsearch.study.records import Evaluation, to_ranges
 
 INITIAL_DESIGN = 4
 _DIGITS = 6
-"""Of a proposal, relative to the width of the bounds: λ stays readable."""
+"""Digits of a proposal, relative to the width of the bounds: λ stays readable."""
 
 
-@dataclass(frozen=True, eq=False)
-class History:
-    """What a proposal depends on, in the order of the trials' numbers.
+@dataclass(frozen=True)
+class SearchPolicy:
+    """Proposes one λ after the other, each on the images that its trial's number gives it.
 
     Attributes:
-        bounds: λ's range (low, high); all λs are within.
-        lams: Evaluated λs.
-        scores: Their scores, larger is better, as `observe` takes them.
-        pending: λs under evaluation, and those about to be; None = not proposed yet.
-        taken: λs of later trials, not to be proposed again.
-        failed: λs where evaluations failed; they would again.
-        constraint: On another reward, if there is one.
-        guard: That reward's scores at the evaluated λs.
-        strategy: How the curve is modelled, and λ proposed.
+        config: Options of the search.
+        image_ids: A trial's number → the increasing ids of its images; None for a function that
+            has no images.
     """
 
-    bounds: tuple[float, float]
-    lams: list[float] = field(default_factory=list)
-    scores: list[NDArray[np.float64]] = field(default_factory=list)
-    pending: list[float | None] = field(default_factory=list)
-    taken: list[float] = field(default_factory=list)
-    failed: list[float] = field(default_factory=list)
-    constraint: Constraint | None = None
-    guard: list[NDArray[np.float64]] = field(default_factory=list)
-    strategy: Strategy = field(default_factory=Strategy)
+    config: SearchConfig
+    image_ids: Callable[[int], Sequence[int]] | None = None
 
-    @classmethod
-    def of(cls, evaluations: Sequence[Evaluation], start: History) -> History:
-        """Return `start` with finished evaluations, in their order."""
-        guard = start.constraint
-        return dataclasses.replace(
-            start,
-            lams=[evaluation.lam for evaluation in evaluations],
-            scores=score_rows(evaluations),
-            guard=[] if guard is None else score_rows(evaluations, guard.name),
-        )
-
-    @cached_property
-    def surrogate(self) -> Surrogate:
-        """Fitted to the evaluated λs, of which there must be one."""
-        return self.strategy.fit(self.lams, self.scores, bounds=self.bounds)
-
-    @cached_property
-    def feasible(self) -> Feasible | None:
-        """Probability (g,) of the constraint at λs (g,); None as long as nothing is known of it."""
-        if self.constraint is None:
+    def __call__(self, history: History) -> Proposal | None:
+        """Return the next λ and its images; None once the answer is good enough."""
+        history = history.within(self.config.bounds)
+        evaluations = merged(history.finished)
+        evidence = Evidence.from_evaluations(evaluations, self.config)
+        if _is_enough(evidence):
             return None
-        guard = guard_surrogate(self.lams, self.guard, bounds=self.bounds)
-        return None if guard is None else feasibility(guard, self.constraint)
+        # A trial of a higher number does not wait for this one: its λ is only not to be repeated.
+        under_way = [each for each in history.evaluations if not each.state.is_finished()]
+        before = [e.lam for e in under_way if e.number < history.number]
+        after = [e.lam for e in under_way if e.number > history.number and not math.isnan(e.lam)]
+        lam = propose(
+            evidence, pending=before, taken=after, failed=_failed_lams(history, evaluations)
+        )
+        if self.image_ids is None:
+            return Proposal(lam)
+        return Proposal(lam, to_ranges(self.image_ids(history.number)))
 
 
-def propose(history: History, *, seed: int = 0) -> float:
+@dataclass(frozen=True)
+class AllocationPolicy:
+    """Proposes a new λ or more images at one, whichever promises more per image.
+
+    Attributes:
+        config: Options of the search.
+    """
+
+    config: SearchConfig
+
+    def __call__(self, history: History) -> Proposal | None:
+        """Return λ and the next images of the plan there; None once the answer is good enough.
+
+        Images without any usable score are not tried again: a failed evaluation counts as done.
+        """
+        history = history.within(self.config.bounds)
+        evaluations = merged(history.finished)
+        evidence = Evidence.from_evaluations(evaluations, self.config)
+        if _is_enough(evidence):
+            return None
+        pending = [Step(e.lam, *e.images[0]) for e in history.running if e.images]
+        failed = _failed_lams(history, evaluations)
+        opening = _opening(evidence, [step.lam for step in pending], failed=failed)
+        if opening is not None:
+            return Proposal(opening, ((0, min(LEAST_NEW, history.left)),))
+        step = next_step(
+            evidence.surrogate,
+            [_images_seen(evaluation, history.failed) for evaluation in evaluations],
+            limit=history.left,
+            pending=pending,
+            failed=failed,
+            feasible=evidence.feasible,
+            acquisition=self.config.acquisition,
+        )
+        lam = step.lam if step.start else _rounded(step.lam, self.config.bounds)
+        return Proposal(lam, ((step.start, step.stop),))
+
+
+def propose(
+    evidence: Evidence,
+    *,
+    pending: Sequence[float] = (),
+    taken: Sequence[float] = (),
+    failed: Sequence[float] = (),
+) -> float:
     """Return the next λ, `CLEARANCE` or more away from any known one while there is room.
 
     Workers that ask at once see each other's trials, but not their λs: a pending λ that is not
     known is the one that this function proposes there, in the order of the trials.
 
     Args:
-        history: What is known.
-        seed: Of the initial design.
+        evidence: The finished evaluations.
+        pending: λs under evaluation, and those about to be; NaN = not proposed yet.
+        taken: λs that are not to be proposed again.
+        failed: λs where evaluations failed; they would again.
     """
-    pending: list[float] = []
-    for lam in (*history.pending, None):
-        new = _next(history, pending, seed) if lam is None else lam
-        pending.append(new)
-    return pending[-1]
+    known: list[float] = []
+    for lam in (*pending, math.nan):
+        new = math.isnan(lam)
+        known.append(_next(evidence, known, taken=taken, failed=failed) if new else lam)
+    return known[-1]
 
 
-def propose_step(
-    history: History, counts: Sequence[int], *, pending: Sequence[Step], limit: int, seed: int
-) -> Step:
-    """Return the next λ and its images, for a budget of images: a pure function.
-
-    Args:
-        history: Finished evaluations, one a λ; its own pending λs play no part.
-        counts: Images that each of them has seen.
-        pending: What other workers are at.
-        limit: Images left in the budget, ≥ 1.
-        seed: Of the initial design.
-    """
-    opening = _opening(history, [step.lam for step in pending], seed)
-    if opening is not None:
-        return Step(opening, 0, min(LEAST_NEW, limit))
-    step = next_step(
-        history.surrogate,
-        counts,
-        limit=limit,
-        pending=pending,
-        failed=history.failed,
-        feasible=history.feasible,
-        acquisition=history.strategy.acquisition,
+def _is_enough(evidence: Evidence) -> bool:
+    """Whether λ* is within ε of the best with the required confidence, under the model."""
+    config = evidence.config
+    if config.epsilon is None or not evidence.lams:
+        return False
+    return should_stop(
+        evidence.surrogate,
+        tolerance=config.epsilon,
+        confidence=config.confidence,
+        feasible=evidence.feasible,
+        observed=config.answers_observed,
     )
-    return step if step.start else step._replace(lam=_rounded(step.lam, history.bounds))
+
+
+def _failed_lams(history: History, evaluations: Sequence[Evaluation]) -> list[float]:
+    """Return λs where every evaluation failed."""
+    scored = {evaluation.lam for evaluation in evaluations}
+    return [e.lam for e in history.failed if e.lam not in scored and not math.isnan(e.lam)]
+
+
+def _images_seen(evaluation: Evaluation, failed: Sequence[Evaluation]) -> int:
+    """Return how much of the plan was tried at a λ, as a prefix."""
+    tried = [e.images[-1][1] for e in failed if e.lam == evaluation.lam and e.images]
+    return max([max(evaluation.scores) + 1, *tried])
+
+
+def _next(
+    evidence: Evidence, pending: Sequence[float], *, taken: Sequence[float], failed: Sequence[float]
+) -> float:
+    opening = _opening(evidence, pending, taken=taken, failed=failed)
+    if opening is not None:
+        return opening
+    config = evidence.config
+    lam = next_lam(
+        evidence.surrogate,
+        acquisition=config.acquisition,
+        taken=taken,
+        pending=[*pending, *failed],
+        feasible=evidence.feasible,
+        observed=config.answers_observed,
+    )
+    return _rounded(lam, config.bounds)
+
+
+def _opening(
+    evidence: Evidence,
+    pending: Sequence[float],
+    *,
+    taken: Sequence[float] = (),
+    failed: Sequence[float] = (),
+) -> float | None:
+    """Return the next λ of the initial design, or of a gap; None once there is enough to fit."""
+    config = evidence.config
+    low, high = config.bounds
+    clearance = CLEARANCE * (high - low)
+    known = [*evidence.lams, *pending]
+    occupied = [*known, *taken, *failed]
+    kind = "uniform" if config.is_algorithm_2 else "anchored"
+    design = initial_lams(INITIAL_DESIGN, bounds=config.bounds, seed=config.seed, design=kind)
+    free = [lam for lam in design if _is_clear(lam, occupied, clearance)]
+    if free and _count_places(known, clearance) < INITIAL_DESIGN:
+        return _rounded(free[0], config.bounds)
+    if evidence.lams:
+        return None
+    return _rounded(_middle_of_widest_gap(occupied, config.bounds), config.bounds)
 
 
 def _rounded(lam: float, bounds: tuple[float, float]) -> float:
@@ -129,40 +192,12 @@ def _rounded(lam: float, bounds: tuple[float, float]) -> float:
     return min(max(round(lam, _DIGITS - math.ceil(math.log10(high - low))), low), high)
 
 
-def _next(history: History, pending: Sequence[float], seed: int) -> float:
-    opening = _opening(history, pending, seed)
-    if opening is not None:
-        return opening
-    lam = next_lam(
-        history.surrogate,
-        acquisition=history.strategy.acquisition,
-        taken=history.taken,
-        pending=[*pending, *history.failed],
-        feasible=history.feasible,
-        observed=history.strategy.observed,
-    )
-    return _rounded(lam, history.bounds)
-
-
-def _opening(history: History, pending: Sequence[float], seed: int) -> float | None:
-    """The next λ while there is little to learn from: of the initial design, or of a gap."""
-    low, high = bounds = history.bounds
-    clearance = CLEARANCE * (high - low)
-    known = [*history.lams, *pending]
-    taken = [*known, *history.taken, *history.failed]
-    design = initial_lams(INITIAL_DESIGN, bounds=bounds, seed=seed, design=history.strategy.design)
-    free = [lam for lam in design if _is_clear(lam, taken, clearance)]
-    if free and _count_places(known, clearance) < INITIAL_DESIGN:
-        return _rounded(free[0], bounds)
-    return None if history.lams else _rounded(_middle_of_widest_gap(taken, bounds), bounds)
-
-
 def _is_clear(lam: float, taken: Sequence[float], clearance: float) -> bool:
     return all(abs(lam - other) >= clearance for other in taken)
 
 
 def _count_places(lams: Sequence[float], clearance: float) -> int:
-    """Count λs, those that are not clear of one before them as the same."""
+    """Count λs, those closer than the clearance as one."""
     places: list[float] = []
     for lam in lams:
         if _is_clear(lam, places, clearance):

@@ -19,18 +19,17 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from lamsearch.bayesopt.acquisition import GRID_SIZE, Feasible, maximize_on_line
-from lamsearch.surrogate.model import Surrogate, square_root
+from lamsearch.bayesopt.answer_rule import attainable, choose_lam, is_allowed
+from lamsearch.bayesopt.config import FIVE_PERCENT, Tolerance
+from lamsearch.bayesopt.line_search import Feasible
+from lamsearch.bayesopt.posterior_curves import PosteriorCurves, plan_share
+from lamsearch.surrogate.model import Surrogate
 
 MINIMUM_EVALUATIONS = 5
-"""A search is not stopped before."""
+"""A search does not stop before this number of evaluations."""
 
-LEVEL = 0.95
 _NORMAL_QUANTILE = 1.959964
-_DRAWS = 2048
-_PLAN_POINTS = 12
 
 
 @dataclass(frozen=True)
@@ -76,27 +75,6 @@ class Recommendation:
     plan_share: float | None
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """ε: how much of J may be lost, in the units of the scores or as a share of the curve's range.
-
-    The range is that of the fitted curve at the evaluated λs: noise is not in it.
-    """
-
-    amount: float
-    relative: bool = True
-
-    def __call__(self, surrogate: Surrogate) -> float:
-        """Return ε in the units of the scores."""
-        if not self.relative:
-            return self.amount
-        means = surrogate.mean(surrogate.observations.lams)
-        return self.amount * (means.max() - means.min()).item()
-
-
-FIVE_PERCENT = Tolerance(0.05)
-
-
 def recommend(
     surrogate: Surrogate,
     *,
@@ -112,14 +90,14 @@ def recommend(
         observed: Answer as the paper does: the evaluated λ of the largest mean score.
         tolerance: ε.
         feasible: Probability of a constraint.
-        confidence: With which it has to hold at λ*; where it does so nowhere, λ* is the most
-            probable λ.
+        confidence: Probability with which it must hold at λ*; if it does so nowhere, λ* is the
+            most probable λ.
     """
     best = _best_observed(surrogate)
-    least = _attainable(surrogate, feasible, confidence)
-    lam = _answer(surrogate, observed, feasible, confidence, least=least)
+    least = attainable(surrogate, feasible, confidence)
+    lam = choose_lam(surrogate, observed, feasible, confidence, least=least)
     at = torch.tensor([lam], dtype=torch.float64)
-    curves = _Curves(surrogate, lam, feasible, least)
+    curves = PosteriorCurves(surrogate, lam, feasible, least)
     low, high = curves.interval()
     epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
     return Recommendation(
@@ -133,7 +111,7 @@ def recommend(
         epsilon=epsilon,
         probability=curves.probability(epsilon),
         expected_loss=loss,
-        plan_share=None if observed else _plan_share(surrogate, loss, feasible, least),
+        plan_share=None if observed else plan_share(surrogate, loss, feasible, least),
     )
 
 
@@ -145,22 +123,22 @@ def should_stop(
     feasible: Feasible | None = None,
     observed: bool = False,
 ) -> bool:
-    """Tell whether P(J(λ*) ≥ max J − ε) has reached the confidence asked, under the model.
+    """Tell whether P(J(λ*) ≥ max J − ε) reaches the required confidence, under the model.
 
     Args:
         surrogate: Fitted to all evaluations; fewer than `MINIMUM_EVALUATIONS` are never enough.
         tolerance: ε.
-        confidence: In (0, 1); asked of the constraint too.
+        confidence: In (0, 1); required of the constraint too.
         feasible: As in `recommend`.
         observed: As in `recommend`.
     """
     if len(surrogate.observations.lams) < MINIMUM_EVALUATIONS:
         return False
-    least = _attainable(surrogate, feasible, confidence)
-    lam = _answer(surrogate, observed, feasible, confidence, least=least)
-    if not _allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
+    least = attainable(surrogate, feasible, confidence)
+    lam = choose_lam(surrogate, observed, feasible, confidence, least=least)
+    if not is_allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
         return False
-    curves = _Curves(surrogate, lam, feasible, least)
+    curves = PosteriorCurves(surrogate, lam, feasible, least)
     return curves.probability(tolerance(surrogate)) >= confidence
 
 
@@ -174,125 +152,7 @@ def gain(surrogate: Surrogate, lam: float, other: float) -> Gain:
     return Gain(value, stderr, (value - half, value + half))
 
 
-class _Curves:
-    """Posterior draws of J at λ* and on the line.
-
-    Attributes:
-        loss: (draws,) what λ* loses against the best λ that the constraint allows to recommend.
-    """
-
-    def __init__(
-        self, surrogate: Surrogate, lam: float, feasible: Feasible | None, least: float
-    ) -> None:
-        at = torch.tensor([lam], dtype=torch.float64)
-        self._lams = torch.cat([at, _line(surrogate)])
-        self._bounds = surrogate.bounds
-        self._feasible, self._generator = feasible, torch.Generator().manual_seed(0)
-        level = surrogate.mean(at).item()
-        self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator, less=level)
-        best = self._draws.where(_allowed(self._lams, feasible, least), -torch.inf).max(dim=1)
-        self.loss = (best.values - self._draws[:, 0]).clamp_min(0)
-
-    def interval(self) -> tuple[float, float]:
-        """Central interval of the best λ where the constraint holds.
-
-        Where that is gets drawn too: one level a draw, and the constraint holds wherever it does
-        so with at least this probability.
-        """
-        draws = self._draws
-        if self._feasible is not None:
-            probability = self._feasible(self._lams)
-            levels = torch.rand(len(draws), 1, dtype=torch.float64, generator=self._generator)
-            draws = draws.where(probability >= levels * probability.max(), -torch.inf)
-        tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-        low, high = self._lams[draws.argmax(dim=1)].quantile(tails).tolist()
-        # A point of the line stands for the λs that are nearest to it.
-        (least, most), cell = self._bounds, (self._lams[2] - self._lams[1]).item()
-        return max(low - cell / 2, least), min(high + cell / 2, most)
-
-    def probability(self, epsilon: float) -> float:
-        """P(J(λ*) ≥ max J − ε)."""
-        return (self.loss <= epsilon).double().mean().item()
-
-
 def _best_observed(surrogate: Surrogate) -> tuple[float, float]:
     values = surrogate.observations.values
     best = int(values.argmax())
     return surrogate.observations.lams[best].item(), values[best].item()
-
-
-def _answer(
-    surrogate: Surrogate,
-    observed: bool,
-    feasible: Feasible | None,
-    confidence: float,
-    *,
-    least: float,
-) -> float:
-    """λ*: over the bounds `least` is attainable, over the evaluated λs it may be still less."""
-    if not observed:
-        return _best_mean(surrogate, feasible, least)
-    lams, values = surrogate.observations.lams, surrogate.observations.values
-    if feasible is not None:
-        least = min(confidence, feasible(lams).max().item())
-        values = values.where(_allowed(lams, feasible, least), -torch.inf)
-    return lams[values.argmax()].item()
-
-
-def _line(surrogate: Surrogate, size: int = GRID_SIZE) -> Tensor:
-    return torch.linspace(*surrogate.bounds, size, dtype=torch.float64)
-
-
-def _allowed(lams: Tensor, feasible: Feasible | None, confidence: float) -> Tensor:
-    """Where the constraint holds with the confidence asked (g,)."""
-    return torch.ones_like(lams).bool() if feasible is None else feasible(lams) >= confidence
-
-
-def _attainable(surrogate: Surrogate, feasible: Feasible | None, confidence: float) -> float:
-    """The confidence asked, or the largest there is, but for rounding."""
-    if feasible is None:
-        return confidence
-    low, high = surrogate.bounds
-    known = torch.cat([_line(surrogate), surrogate.observations.lams, torch.zeros(1).double()])
-    inside = known[(low <= known) & (known <= high)]
-    return min(confidence, (1 - 1e-6) * feasible(inside).max().item())
-
-
-def _best_mean(surrogate: Surrogate, feasible: Feasible | None, least: float) -> float:
-    """The posterior mean's argmax; an evaluated λ where it is as good (one value, a flat curve)."""
-
-    def mean(lams: Tensor) -> Tensor:
-        return surrogate.mean(lams).where(_allowed(lams, feasible, least), -torch.inf)
-
-    lam, value = maximize_on_line(mean, surrogate.bounds, zooms=3)
-    low, high = surrogate.bounds
-    evaluated = surrogate.observations.lams
-    evaluated = evaluated[(low <= evaluated) & (evaluated <= high)]
-    if not len(evaluated):
-        return lam
-    means = mean(evaluated)
-    if value == -torch.inf:  # the constraint holds at single points only
-        return evaluated[means.argmax()].item()
-    deviation = surrogate.variance(torch.tensor([lam], dtype=torch.float64)).sqrt().item()
-    rounding = 1e-7 * deviation + 1e-14 * abs(value)
-    return evaluated[means.argmax()].item() if means.max().item() >= value - rounding else lam
-
-
-def _plan_share(
-    surrogate: Surrogate, loss: float, feasible: Feasible | None, least: float
-) -> float | None:
-    """Share of the expected loss that stays if the images' mean scores were known at every λ."""
-    if surrogate.observations.deviations is None or loss <= 0:
-        return None
-    line = _line(surrogate, GRID_SIZE // 2 + 1)
-    everywhere = surrogate.believe(line[:: len(line) // _PLAN_POINTS])
-    line = line[_allowed(line, feasible, least)]
-    if not len(line):
-        return None
-    # What the posterior mean would still move by: the law of total covariance.
-    moves = surrogate.covariance(line) - everywhere.covariance(line)
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(len(line), _DRAWS, dtype=torch.float64, generator=generator)
-    means = surrogate.mean(line)[:, None] + square_root(moves) @ normal
-    saved = means.max(dim=0).values.mean() - surrogate.mean(line).max()
-    return min(max(1 - saved.item() / loss, 0.0), 1.0)

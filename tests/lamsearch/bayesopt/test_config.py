@@ -11,29 +11,34 @@ from scipy.stats import norm
 
 import lamsearch
 from lamsearch.bayesopt.acquisition import next_lam
+from lamsearch.bayesopt.config import SearchConfig
+from lamsearch.bayesopt.evidence import Evidence
 from lamsearch.bayesopt.initial_design import initial_lams
-from lamsearch.bayesopt.strategy import CHOICES, Strategy
 from lamsearch.errors import SettingsError
 
 THREE = {"acquisition": "ei", "recommend": "observed", "noise": "homoscedastic"}
-PAPER = Strategy(**THREE)
+PAPER = SearchConfig(**THREE)
+
+
+def fit(config, lams, scores):
+    return Evidence(config, lams, scores).surrogate
 
 
 def noisy(lam: float) -> float:
     return -((lam - 0.6) ** 2) + 0.05 * math.sin(97 * lam)
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", ["acquisition", "kernel", "noise", "recommend"])
 def test_unknown_choices_are_refused(name):
     with pytest.raises(SettingsError, match=f"{name} 'none of these' given, expected one of"):
-        Strategy(**{name: "none of these"})
+        SearchConfig(**{name: "none of these"})
 
 
 def test_algorithm_2_equals_its_formulas():
     """Eq. 40–43, for each member of the surrogate by hand: zero mean, f⁺ the largest R̂."""
     lams = [0.1, 0.35, 0.5, 0.72, 0.9]
     scores = [np.array([noisy(lam)]) for lam in lams]
-    surrogate = PAPER.fit(lams, scores, bounds=(0.0, 1.0))
+    surrogate = fit(PAPER, lams, scores)
     y = np.array([noisy(lam) for lam in lams])
     targets = (y - y.mean()) / y.std(ddof=1)
     h, x = surrogate.hyperparameters, np.array(lams)
@@ -73,26 +78,28 @@ def test_homoscedastic_noise_ignores_what_images_say():
     rng = np.random.default_rng(0)
     lams = np.linspace(0, 1, 6)
     table = rng.normal(size=(6, 30)) - ((lams - 0.4) ** 2)[:, None]
-    strategy = Strategy(noise="homoscedastic")
-    from_images = strategy.fit(list(lams), list(table), bounds=(0.0, 1.0))
-    from_means = Strategy().fit(list(lams), list(table.mean(1)[:, None]), bounds=(0.0, 1.0))
+    homoscedastic = SearchConfig(noise="homoscedastic")
+    from_images = fit(homoscedastic, list(lams), list(table))
+    from_means = fit(SearchConfig(), list(lams), list(table.mean(1)[:, None]))
     grid = torch.linspace(0, 1, 11, dtype=torch.float64)
     assert torch.equal(from_images.mean(grid), from_means.mean(grid))
     assert from_images.observations.variances.isnan().all()
     # What the images share at all λs is no noise of the comparison, but it is one of the level.
-    offset = Strategy().fit(list(lams), list(table), bounds=(0.0, 1.0)).observations.offset_variance
+    offset = fit(SearchConfig(), list(lams), list(table)).observations.offset_variance
     assert from_images.observations.offset_variance == offset > 0
 
 
 def test_algorithm_2_has_the_papers_kernel_and_others_the_default():
-    assert PAPER.manifest()["kernel"] == "rbf"
-    assert Strategy().manifest()["kernel"] == "matern"
-    assert Strategy(**THREE, kernel="matern").manifest()["kernel"] == "matern"
+    assert PAPER.manifest(None)["kernel"] == "rbf"
+    assert SearchConfig().manifest(None)["kernel"] == "matern"
+    assert SearchConfig(**THREE, kernel="matern").manifest(None)["kernel"] == "matern"
     assert lamsearch.search(noisy, budget=4, **THREE).surrogate.kernel == "rbf"
 
 
-def test_the_sampler_takes_a_whole_strategy():
-    study = optuna.create_study(sampler=lamsearch.LamSampler(3, PAPER), direction="maximize")
+def test_the_sampler_takes_a_whole_config():
+    study = optuna.create_study(
+        sampler=lamsearch.LamSampler(config=SearchConfig(seed=3, **THREE)), direction="maximize"
+    )
     study.optimize(lambda trial: noisy(trial.suggest_float("lam", 0, 1)), n_trials=6)
     lams = [trial.params["lam"] for trial in study.trials]
     assert lams[:4] == pytest.approx(initial_lams(4, seed=3, design="uniform"), abs=1e-6)

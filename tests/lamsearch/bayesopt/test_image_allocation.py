@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from lamsearch.bayesopt.acquisition import CLEARANCE
 from lamsearch.bayesopt.image_allocation import BLOCK, LEAST_NEW, Step, _Gain, next_step
-from lamsearch.surrogate.image_noise import comparison_covariance
-from lamsearch.surrogate.model import Surrogate, fit_surrogate
-from lamsearch.surrogate.observations import observe
+from lamsearch.surrogate.comparison import comparison_covariance
+from lamsearch.surrogate.fitting import fit_surrogate
+from lamsearch.surrogate.model import Surrogate
+from lamsearch.surrogate.pairing import observe
 
 LAMS = (0.0, 0.25, 0.45, 0.6, 1.0)
 ENDLESS = 10**6
@@ -52,7 +53,7 @@ def eigenvalues(matrix):
 @pytest.mark.parametrize("counts", [(48,) * 5, (32, 64, 48, 64, 32)])
 def test_the_covariance_of_the_present_counts_is_that_of_the_observations(counts):
     observations = fitted(LAMS, counts).observations
-    covariance = comparison_covariance(observations.deviations.scatter, counts)
+    covariance = comparison_covariance(observations.image_noise.scatter, counts)
     np.testing.assert_allclose(covariance, observations.covariance, rtol=1e-6, atol=1e-12)
 
 
@@ -78,7 +79,7 @@ def test_the_mean_moves_with_the_values_by_its_weights():
     surrogate = fitted(LAMS, (48,) * 5)
     observations = surrogate.observations
     line = torch.linspace(0, 1, 7, dtype=torch.float64)
-    weights = surrogate.mean_weights(line)
+    weights = surrogate.kriging_weights(line)
     np.testing.assert_allclose(weights.sum(dim=0), 1, atol=1e-9)
     means = surrogate.mean(line)
     np.testing.assert_allclose(
@@ -98,8 +99,8 @@ def test_an_image_seen_at_one_lam_only_gains_nothing():
 def test_the_gain_is_the_mean_of_the_largest_mean():
     surrogate, counts, raised = fitted(LAMS, (32,) * 5), (32,) * 5, (32, 96, 96, 96, 32)
     line = torch.linspace(0, 1, 51, dtype=torch.float64)
-    weights, means = surrogate.mean_weights(line), surrogate.mean(line)
-    deviations = surrogate.observations.deviations.scatter
+    weights, means = surrogate.kriging_weights(line), surrogate.mean(line)
+    deviations = surrogate.observations.image_noise.scatter
     moves = comparison_covariance(deviations, counts) - comparison_covariance(deviations, raised)
     draws = np.random.default_rng(0).multivariate_normal(
         means.numpy(), (weights.T @ moves @ weights).numpy(), size=40_000, check_valid="ignore"

@@ -21,11 +21,13 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from lamsearch import LamSampler
 from lamsearch.bayesopt.acquisition import CLEARANCE, next_lam
+from lamsearch.bayesopt.config import SearchConfig
+from lamsearch.bayesopt.evidence import Evidence
 from lamsearch.bayesopt.initial_design import initial_lams
-from lamsearch.bayesopt.policy import History, propose
+from lamsearch.bayesopt.policy import propose
 from lamsearch.errors import SettingsError
-from lamsearch.surrogate.model import fit_surrogate
-from lamsearch.surrogate.observations import observe
+from lamsearch.surrogate.fitting import fit_surrogate
+from lamsearch.surrogate.pairing import observe
 
 RANGE = FloatDistribution(2.0, 4.0)
 DESIGN = [round(x, 5) for x in initial_lams(4, bounds=(2.0, 4.0))]
@@ -153,10 +155,10 @@ def test_a_pending_lam_that_is_not_known_is_what_would_be_proposed() -> None:
     scores = [np.array([-((lam - 0.6) ** 2)]) for lam in lams]
     pending: list[float] = []
     for count in range(3):
-        unknown = History((0.0, 1.0), list(lams), list(scores), [None] * count)
-        known = History((0.0, 1.0), list(lams), list(scores), list(pending))
-        pending.append(propose(known))
-        assert propose(unknown) == pending[-1]
+        evidence = Evidence(SearchConfig(), list(lams), list(scores))
+        unknown = [math.nan] * count
+        pending.append(propose(evidence, pending=list(pending)))
+        assert propose(evidence, pending=unknown) == pending[-1]
     assert least_distance([*lams, *pending]) >= CLEARANCE - 1e-6
 
 

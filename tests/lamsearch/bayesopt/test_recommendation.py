@@ -8,9 +8,10 @@ import scipy.stats
 import torch
 
 from lamsearch.bayesopt.recommendation import Tolerance, recommend, should_stop
+from lamsearch.surrogate.fitting import fit_surrogate
 from lamsearch.surrogate.hyperparameters import LENGTHSCALES, OUTPUTSCALES, PRIORS
-from lamsearch.surrogate.model import fit_surrogate
-from lamsearch.surrogate.observations import Observations, observe
+from lamsearch.surrogate.observations import Observations
+from lamsearch.surrogate.pairing import observe
 
 
 def tensor(*numbers):
@@ -195,7 +196,8 @@ def test_a_search_stops_when_it_is_sure_and_not_before_five_evaluations():
     def stops(noise, count=9, confidence=0.9):
         observed = observations(noise=noise)
         lams, values = observed.lams[:count], observed.values[:count]
-        surrogate = fit_surrogate(Observations.independent(lams, values, observed.working[:count]))
+        part = Observations.independent(lams, values, observed.variances[:count])
+        surrogate = fit_surrogate(part)
         return should_stop(surrogate, tolerance=Tolerance(0.05), confidence=confidence)
 
     assert stops(1e-6)
