@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 COMMON = 3
-"""Images that every evaluation sees, also on a rotating plan, so that people can compare them."""
+"""Number of images that every evaluation sees, also on a rotating plan, for people to compare."""
 
 BLOCKS = 7
 _LINE = (0, 1, 3)
@@ -21,16 +21,14 @@ _LINE = (0, 1, 3)
 
 _LEAST_ROTATING = COMMON + 2 * len(_LINE)
 
-PLANS = ("rotating", "fixed")
-
 
 @dataclass(frozen=True)
-class Schedule:
-    """The images of each evaluation.
+class BlockDesign:
+    """Assigns images to evaluations.
 
     Attributes:
-        images: In one evaluation.
-        plan: "rotating" or "fixed"; a few images are not worth rotating and stay fixed.
+        images: Number of images per evaluation.
+        plan: "rotating" or "fixed"; very few images are not worth rotating and stay fixed.
     """
 
     images: int
@@ -38,11 +36,11 @@ class Schedule:
 
     @property
     def total(self) -> int:
-        """Images of the whole plan."""
+        """Number of images in the whole plan."""
         return COMMON + BLOCKS * self._block if self._rotates else self.images
 
     def image_ids(self, number: int) -> Sequence[int]:
-        """Return the ids of the images that evaluation `number` sees, `images` of them."""
+        """Return the ids, in increasing order, of the images that evaluation `number` sees."""
         if not self._rotates:
             return range(self.images)
         rotating = [

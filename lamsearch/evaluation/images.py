@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,42 +13,17 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 import deradiff
-from lamsearch.config.prompt_files import GROWING, PlannedImage, plan_hash
-from lamsearch.config.settings import AnchorSettings, RewardSettings, SamplingSettings, Settings
-from lamsearch.errors import EvaluationError, SettingsError
-from lamsearch.evaluation.block_design import Schedule
+from lamsearch.config.settings import SamplingSettings
+from lamsearch.errors import EvaluationError
+from lamsearch.evaluation.image_plan import PlannedImage
 from lamsearch.evaluation.prompt_encoder import Prompts
-from lamsearch.rewards import CheckedReward, Panel
+from lamsearch.rewards import Panel
 from lamsearch.study.records import Batch, Evaluation
 
 OnImages = Callable[[float, Sequence[int], Sequence[Image | None]], None]
 """Takes λ, image ids, and images; a missing image is None."""
 
-_SMALL_FILE_BYTES = 2_000_000
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-
-
-def load_anchor(settings: AnchorSettings, device: str) -> deradiff.Anchor:
-    """Load an anchor onto a device.
-
-    Raises:
-        SettingsError: If what the settings name cannot be loaded, mixed, or has no effect.
-    """
-    sampling = settings.sampling
-    options = deradiff.PipelineOptions(
-        scheduler=sampling.scheduler,
-        scheduler_config=sampling.scheduler_config,
-        vae=sampling.vae,
-        dtype=sampling.dtype,
-        variant=settings.variant,
-        use_safetensors=settings.use_safetensors,
-    )
-    try:
-        return deradiff.load_anchor(
-            settings.reference, settings.aligned, beta=settings.beta, options=options, device=device
-        )
-    except (deradiff.AnchorError, deradiff.InexactMixtureError) as error:
-        raise SettingsError(f"anchor {settings.name}: {error}") from error
 
 
 class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
@@ -67,8 +38,6 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         panel: The rewards that score them.
         sampling: How they are sampled.
         batch_size: Images in one call of the pipeline; halved whenever memory runs out.
-        schedule: Which of the images an evaluation sees; by default all of them.
-        growing: Whether the plan may grow: the manifest then stands for its first `GROWING` images.
         on_images: Called with each batch before its scores are returned.
 
     Raises:
@@ -83,14 +52,10 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         *,
         sampling: SamplingSettings,
         batch_size: int,
-        schedule: Schedule | None = None,
-        growing: bool = False,
         on_images: OnImages | None = None,
     ) -> None:
         self._anchor, self._plan, self._panel = anchor, plan, panel
-        self._schedule = schedule or Schedule(len(plan), "fixed")
         self._sampling, self._batch_size = sampling, batch_size
-        self._hashed = plan[:GROWING] if growing else plan
         self._on_images = on_images
         self._prompts = Prompts(anchor.pipe, plan, sampling.negative_prompt)
         self._realignment = anchor.realign()
@@ -99,10 +64,9 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         self._realignment.remove()
 
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
-        """Yield the scores of all images of an evaluation that it has not yet, batch by batch."""
+        """Yield the scores of those images of an evaluation that it does not have yet."""
         self._realignment.lam = evaluation.lam
-        own = evaluation.image_range
-        ids = self._schedule.image_ids(evaluation.number) if own is None else range(*own)
+        ids = [i for start, stop in evaluation.images or () for i in range(start, stop)]
         start = 0
         while start < len(ids):
             planned = ids[start : start + self._batch_size]
@@ -127,9 +91,9 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
             ids = [image.image_id for image in planned]
             if self._on_images is not None:
                 self._on_images(lam, ids, images)
-            others = {name: row.tolist() for name, row in scores.others.items()}
+            tracked = {name: row.tolist() for name, row in scores.tracked.items()}
             seconds = time.perf_counter() - began
-            return Batch(ids, scores.objective.tolist(), seconds, others, len(self._plan))
+            return Batch(ids, scores.objective.tolist(), seconds, tracked, len(self._plan))
         # Out of the handler: its traceback would keep the failed call's tensors alive.
         self._shrink(len(planned), reason)
         return None
@@ -161,72 +125,13 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         )
         blocked = getattr(result, "nsfw_content_detected", None) or [False] * len(planned)
         return [
-            None if unsafe or not _usable(pixels) else pipe.image_processor.numpy_to_pil(pixels)[0]
+            None
+            if unsafe or not _is_usable(pixels)
+            else pipe.image_processor.numpy_to_pil(pixels)[0]
             for pixels, unsafe in zip(result.images, blocked, strict=True)
         ]
 
-    def manifest(self) -> dict[str, Any]:
-        """Return what the images depend on, as JSON."""
-        sampling, pipe = self._sampling, self._anchor.pipe
-        config = {key: value for key, value in pipe.scheduler.config.items() if key[0] != "_"}
-        return {
-            "beta": self._anchor.beta,
-            "weights": self._anchor.fingerprint(),
-            "pipeline": type(pipe).__name__,
-            "scheduler": {"class": type(pipe.scheduler).__name__, **config},
-            "steps": sampling.steps,
-            "guidance_scale": sampling.guidance_scale,
-            "negative_prompt": sampling.negative_prompt,
-            "size": [sampling.height, sampling.width],
-            "dtype": sampling.dtype,
-            "plan": plan_hash(self._hashed),
-            "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
-        }
 
-
-def panel_manifest(settings: Settings, panel: Panel) -> dict[str, Any]:
-    """Return what the scores of given images depend on, as JSON; local files by their content."""
-    facts = {
-        name: _reward_facts(settings.reward(name), reward) for name, reward in panel.rewards.items()
-    }
-    plain = facts.pop(panel.objective.plain or "", {})
-    return {
-        "reward": panel.objective.text,
-        **{f"reward_{key}": fact for key, fact in plain.items()},
-        **{f"reward {name}": fact for name, fact in facts.items()},
-    }
-
-
-def _reward_facts(settings: RewardSettings, reward: CheckedReward) -> dict[str, Any]:
-    model = getattr(getattr(reward.reward, "encoder", None), "model", None)
-    return {
-        "kind": settings.kind,
-        "options": _by_content(settings.options),
-        "scale": reward.scale,
-        "weights": deradiff.fingerprint([model]) if model is not None else None,
-    }
-
-
-def _by_content(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace paths by a digest of their small files: a folder that moved is still the same."""
-    digests = {}
-    for key, value in options.items():
-        path = Path(value) if isinstance(value, str) else None
-        digests[key] = _digest(path) if path is not None and path.exists() else value
-    return digests
-
-
-def _digest(path: Path) -> str:
-    """Digest names, sizes and, where small (tokenizers, configurations), contents of files."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            size = file.stat().st_size
-            digest.update(f"{file.relative_to(path.parent).name} {size}".encode())
-            digest.update(file.read_bytes() if size < _SMALL_FILE_BYTES else b"")
-    return digest.hexdigest()[:16]
-
-
-def _usable(pixels: NDArray[np.float32]) -> bool:
+def _is_usable(pixels: NDArray[np.float32]) -> bool:
     """Tell a picture (h, w, c) from one that is not finite, or of one colour, such as black."""
     return bool(np.isfinite(pixels).all()) and np.ptp(pixels, axis=(0, 1)).max() > 1 / 255

@@ -1,4 +1,4 @@
-"""Prompts encoded once a search, for the pipelines whose embeddings have a fixed length."""
+"""Encodes each prompt once per search, where a pipeline's embeddings have a fixed length."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamsearch.config.prompt_files import PlannedImage
 from lamsearch.errors import SettingsError
+from lamsearch.evaluation.image_plan import PlannedImage
 
 # What `encode_prompt` returns, in order, as the pipeline's call takes it back; None is not needed.
 _RESULTS: dict[str, tuple[str | None, ...]] = {
@@ -71,7 +71,7 @@ class Prompts:
         return self._negative_prompt is None or "negative_prompt" in takes
 
     def _embeddings(self, prompt: str, names: Sequence[str | None]) -> dict[str, Tensor]:
-        """Return those of a prompt; encodes all of its batch where they are missing."""
+        """Return a prompt's embeddings; encode its whole batch if they are missing."""
         if prompt not in self._rows:
             start = self._places[prompt] // _ENCODING_BATCH * _ENCODING_BATCH
             self._encode(self._distinct[start : start + _ENCODING_BATCH], names)

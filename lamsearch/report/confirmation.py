@@ -1,9 +1,8 @@
-"""Held-out confirmation: the answer against both ends, on prompts that the search has not seen.
+"""What held-out images say about the answer: λ* against both ends, on prompts new to the search.
 
-The search picks λ* by its own images, so that these flatter it. A second study of the same
-database evaluates λ = 0, λ = 1 and λ* on other prompts and other seeds, the same ones at all three,
-so that its differences are paired and owe nothing to the search. Asked for more images later, it
-makes those that are missing.
+The search picks λ* by its own images, so these flatter it. A second study of the same database
+(`lamsearch.confirm`) evaluates λ = 0, λ = 1 and λ* on other prompts and seeds, the same ones at all
+three, so that its differences are paired and owe nothing to the search.
 """
 
 from __future__ import annotations
@@ -14,20 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.samplers import RandomSampler
-from optuna.trial import TrialState
 from scipy.special import stdtrit
 
-from lamsearch.bayesopt.image_allocation import Step
-from lamsearch.errors import StudyError
+from lamsearch.evaluation.config import LEAST_IMAGES
 from lamsearch.report.rows import EvaluatedLam, evaluated_lams
-from lamsearch.report.tracked_rewards import other_means, other_names
+from lamsearch.report.tracked_rewards import tracked_means, tracked_names
 from lamsearch.study.database import Study
-from lamsearch.study.records import Evaluation, merged, score_rows, settled
-from lamsearch.surrogate.observations import observe
-
-LEAST_IMAGES = 2
-"""A paired interval needs so many."""
+from lamsearch.study.history import merged, score_rows
+from lamsearch.study.records import Evaluation
+from lamsearch.surrogate.pairing import observe
 
 _LEVEL = 0.95
 _DIGITS = 6
@@ -76,45 +70,15 @@ def confirmation_lams(lam: float) -> tuple[float, ...]:
     return tuple(dict.fromkeys((0.0, 1.0, _rounded(lam))))
 
 
-def open_confirmation(study: str, storage: str | None, lam: float) -> Study:
-    """Open the study that confirms λ* = `lam` of a study, a new one where there is none."""
-    lams = confirmation_lams(lam)
-    # What is next is enqueued (`next_missing`), and never sampled.
-    return Study(_name(study, lam), storage, sampler=RandomSampler(), bounds=(min(lams), max(lams)))
-
-
-def next_missing(
-    lams: Sequence[float], images: int, evaluations: Sequence[Evaluation], left: int
-) -> Step | None:
-    """Return the first λ that has not seen so many images yet, and the images that it lacks.
-
-    None where no λ lacks any.
-
-    Args:
-        lams: Of the confirmation.
-        images: Wanted at each of them.
-        evaluations: Those there are; what failed is tried again where nothing else was scored.
-        left: Images left in the budget; none is set here but `images` at each λ.
-    """
-    seen = dict.fromkeys(lams, 0)
-    running = [each for each in evaluations if each.state == TrialState.RUNNING]
-    for evaluation in (*settled(evaluations), *running):
-        if evaluation.image_range is not None:
-            seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.image_range[1])
-    return next((Step(lam, seen[lam], images) for lam in lams if seen[lam] < images), None)
-
-
-def stored_confirmation(study: str, storage: str | None, lam: float) -> Confirmation | None:
+def stored_confirmation(study: Study, lam: float) -> Confirmation | None:
     """Return the confirmation of λ* = `lam` of a study, None where it is absent or unfinished."""
-    try:
-        return confirmation(Study(_name(study, lam), storage), lam)
-    except StudyError:
-        return None
+    found = study.find_beside(confirmation_name(study.name, lam))
+    return None if found is None else read_confirmation(found, lam)
 
 
-def confirmation(study: Study, lam: float) -> Confirmation | None:
-    """Return what a confirming study says of λ* = `lam`, None where it is unfinished."""
-    finished = {evaluation.lam: evaluation for evaluation in merged(study.evaluations())}
+def read_confirmation(study: Study, lam: float) -> Confirmation | None:
+    """Return what a confirming study says about λ* = `lam`, None where it is unfinished."""
+    finished = {evaluation.lam: evaluation for evaluation in merged(study.history().finished)}
     lams = confirmation_lams(lam)
     if not all(each in finished for each in lams):
         return None
@@ -126,7 +90,7 @@ def confirmation(study: Study, lam: float) -> Confirmation | None:
         study=study.name,
         images=len(answer.scores),
         values=evaluated_lams(
-            chosen, observations, beta=study.manifest.get("beta"), others=other_means(chosen)
+            chosen, observations, beta=study.manifest.get("beta"), tracked=tracked_means(chosen)
         ),
         differences=tuple(_differences(answer, ends, study.manifest.get("reward", "score"))),
     )
@@ -157,7 +121,7 @@ def paired_difference(
 def _differences(
     answer: Evaluation, ends: Sequence[Evaluation], reward: str
 ) -> Iterator[Difference]:
-    names = other_names([answer, *ends])
+    names = tracked_names([answer, *ends])
     for name in (None, *names):
         for end in ends:
             compared = paired_difference(*score_rows([answer, end], name))
@@ -169,5 +133,6 @@ def _rounded(lam: float) -> float:
     return round(lam, _DIGITS) + 0.0  # no negative zero
 
 
-def _name(study: str, lam: float) -> str:
+def confirmation_name(study: str, lam: float) -> str:
+    """Return the name of the study that confirms λ* = `lam` of a study."""
     return f"{study}/confirm-{_rounded(lam):.{_DIGITS}f}"

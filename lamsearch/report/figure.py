@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ from lamsearch.report.summary import Summary
 from lamsearch.report.table import beta_text
 from lamsearch.surrogate.model import Surrogate
 
-FORMATS = (".png", ".svg", ".pdf")
 _POINTS = 201
 _TICKS = 6
+_LINE = 130
 _WIDTH, _HEIGHT, _OTHER_HEIGHT = 9.0, 4.2, 1.4
 _CURVE, _OTHER, _ANSWER = "#2b5c8a", "#5b7553", "#c1440e"
 
@@ -28,7 +29,7 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], outpu
     Args:
         summary: The answer of a study.
         gallery: λ → images of the same prompts in the same order; None leaves a gap.
-        output: File to write, its suffix one of `FORMATS`.
+        output: File to write, in a format that matplotlib knows.
     """
     rows = max((len(files) for files in gallery.values()), default=0)
     columns = max(len(gallery), 1)
@@ -47,15 +48,25 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], outpu
         _mark_answer(axes, summary)
         axes.set_ylabel(f"mean {other.name}")
     axes.set_xlabel("λ    (0 = reference, 1 = aligned)")
+    _draw_images(figure, grid, gallery, len(heights) - rows)
+    if summary.notes:
+        text = "\n".join(fill(f"note: {note.text}", _LINE) for note in summary.notes)
+        figure.supxlabel(text, fontsize=8, x=0.01, ha="left")
+    figure.savefig(output, dpi=150)
+
+
+def _draw_images(
+    figure: Figure, grid: Any, gallery: Mapping[float, Sequence[Path | None]], first_row: int
+) -> None:
+    """Draw one column of images per λ, below the curves."""
     for column, lam in enumerate(sorted(gallery)):
-        for row, file in enumerate(gallery[lam], start=len(heights) - rows):
+        for row, file in enumerate(gallery[lam], start=first_row):
             axes = figure.add_subplot(grid[row, column])
             axes.set_axis_off()
             if file is not None:
                 axes.imshow(imread(file), interpolation="nearest")
-            if row == len(heights) - rows:
+            if row == first_row:
                 axes.set_title(f"λ {lam:.2f}", fontsize=8)
-    figure.savefig(output, dpi=150)
 
 
 def _draw_objective(axes: Any, summary: Summary) -> None:

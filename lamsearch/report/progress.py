@@ -21,11 +21,11 @@ from lamsearch.study.records import Evaluation
 
 
 class SearchProgress:
-    """Shows a search on a console; on one that is no terminal, one line an evaluation.
+    """Shows a search on a console; without a terminal, one line per evaluation.
 
     Args:
         console: Where to draw.
-        images: Images of the whole search.
+        images: Number of images in the whole search.
     """
 
     def __init__(self, console: Console, *, images: int) -> None:
@@ -58,7 +58,7 @@ class SearchProgress:
         self._progress.stop()
 
     def started(self, evaluation: Evaluation, done: int) -> None:
-        """Show the λ that is worked on."""
+        """Show the λ that is being evaluated."""
         description = f"λ = {evaluation.lam:.3f} (evaluation {evaluation.number + 1})"
         self._progress.update(self._task, description=description, completed=done)
 

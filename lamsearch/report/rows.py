@@ -1,4 +1,4 @@
-"""Evaluations as they are reported: one row a λ."""
+"""Evaluations as they are reported: one row per λ."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class EvaluatedLam:
         value: Mean score R̂, comparable between λs also where images are missing at some of them.
         stderr: Standard error of `value` for comparisons with the other λs: what is left once the
             images' common effect is removed. None where nothing is known of it.
-        images: Images asked for.
-        missing: How many of them could not be used.
-        others: Name of another reward → its mean, None where it has no score.
+        images: Number of images requested.
+        missing: Number of those that could not be used.
+        others: Name of a tracked reward → its mean, None where it has no score.
     """
 
     number: int
@@ -48,7 +48,7 @@ def evaluated_lams(
     observations: Observations,
     *,
     beta: float | None,
-    others: Mapping[str, Sequence[float]],
+    tracked: Mapping[str, Sequence[float]],
 ) -> tuple[EvaluatedLam, ...]:
     """Return the rows of n evaluations.
 
@@ -56,7 +56,7 @@ def evaluated_lams(
         evaluations: The evaluations.
         observations: Of their scores.
         beta: KL strength of the anchor, if it is known.
-        others: Name of another reward → its n means, NaN = none.
+        tracked: Name of a tracked reward → its n means, NaN = none.
     """
     # A single evaluation has nothing to be compared with: its error is that of its mean.
     variances = observations.variances + (
@@ -77,7 +77,7 @@ def evaluated_lams(
                 missing=len(evaluation.scores) - len(present),
                 others={
                     name: None if math.isnan(means[index]) else means[index]
-                    for name, means in others.items()
+                    for name, means in tracked.items()
                 },
             )
         )

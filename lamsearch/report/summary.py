@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from lamsearch.bayesopt.config import SearchOptions
-from lamsearch.bayesopt.policy import History
-from lamsearch.bayesopt.recommendation import (
-    FIVE_PERCENT,
-    Gain,
-    Recommendation,
-    Tolerance,
-    recommend,
-)
+from lamsearch.bayesopt.config import FIVE_PERCENT, SearchConfig, Tolerance
+from lamsearch.bayesopt.evidence import Evidence
+from lamsearch.bayesopt.recommendation import Gain, Recommendation, recommend
 from lamsearch.errors import StudyError
 from lamsearch.report.confirmation import Confirmation, stored_confirmation
+from lamsearch.report.json_form import to_json
+from lamsearch.report.notes import Note, answer_notes, stopped_early
 from lamsearch.report.rows import EvaluatedLam, effective_beta, evaluated_lams
 from lamsearch.report.tracked_rewards import (
-    OtherReward,
-    other_means,
-    other_reward,
-    other_surrogates,
+    TrackedReward,
+    tracked_means,
+    tracked_reward,
+    tracked_surrogates,
 )
 from lamsearch.study.database import Study
-from lamsearch.study.records import merged
-from lamsearch.study.storage import shown
+from lamsearch.study.history import Budget, merged
+from lamsearch.study.records import Evaluation
+from lamsearch.study.storage import redacted_url
 from lamsearch.surrogate.model import Surrogate
 
-_NOT_JSON = ("beta", "surrogate")
-
 _MOST = 0.5
-"""Share of the expected loss that only more images can reduce, above which this is said."""
+"""If only more images can reduce more than this share of the expected loss, they are the limit."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +96,12 @@ class Summary:
         study: Name of the study.
         storage: URL of its database without a password, None if in memory.
         seconds: Time spent on evaluations, whenever that was.
-        others: The other rewards that were recorded, at λ*.
-        constraint: The constraint at λ*, None where there is none.
-        confirmation: λ* on held-out images, None where that was not asked for or is unfinished.
+        others: The tracked rewards, at λ*.
+        constraint: The constraint at λ*, None without one.
+        confirmation: λ* on held-out images, None where it was not requested or is unfinished.
+        notes: Caveats: what to know before trusting the answer.
         beta: The anchor's β, None where it is unknown. Not in the JSON.
-        surrogate: The fitted BoTorch model. Not in the JSON.
+        surrogate: The fitted model of J. Not in the JSON.
     """
 
     lam: float
@@ -126,99 +121,120 @@ class Summary:
     study: str
     storage: str | None
     seconds: float
-    others: tuple[OtherReward, ...]
+    others: tuple[TrackedReward, ...]
     constraint: ConstraintCheck | None
     confirmation: Confirmation | None
+    notes: tuple[Note, ...]
     beta: float | None
     surrogate: Surrogate = dataclasses.field(repr=False, compare=False)
 
+    def with_note(self, note: Note) -> Summary:
+        """Return the summary with one more note."""
+        return dataclasses.replace(self, notes=(*self.notes, note))
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values; an infinite β is null."""
-        return _fields(self)
+        return to_json(self)
 
 
 def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
     """Return the answer of a study, and its confirmation if the database holds one.
 
     Args:
-        study: With one finished evaluation or more.
+        study: With at least one finished evaluation.
         tolerance: ε for `Summary.within`, by default 5 % of the curve's range.
 
     Raises:
         StudyError: If no evaluation is finished.
     """
-    unfinished = study.unfinished  # asked first: what ends meanwhile is counted
-    evaluations = merged(study.evaluations())
+    history, manifest = study.history(), study.manifest
+    bounds = manifest.get("bounds") or history.bounds or (0.0, 1.0)
+    evaluations = merged(history.within(bounds).finished)
     if not evaluations:
         raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
-    manifest = study.manifest
-    beta = manifest.get("beta")
-    options = SearchOptions.of({"bounds": study.bounds, **manifest})
-    history = History.of(evaluations, options.history())
-    answer, check = _answer(history, options, tolerance or FIVE_PERCENT)
-    low, high = options.bounds
-    others = other_surrogates(evaluations, bounds=options.bounds)
-    return Summary(
-        lam=answer.lam,
-        effective_beta=effective_beta(beta, answer.lam),
-        value=answer.value,
-        value_stderr=answer.value_stderr,
-        lam_interval=answer.lam_interval,
-        gain_over_reference=answer.gain_over_reference if low <= 0 <= high else None,
-        gain_over_aligned=answer.gain_over_aligned if low <= 1 <= high else None,
-        within=Within(answer.epsilon, answer.probability),
-        limited_by="images" if (answer.plan_share or 0) > _MOST else None,
-        best_observed=BestObserved(*answer.best_observed),
+    config = SearchConfig.from_manifest({"bounds": bounds, **manifest})
+    evidence = Evidence.from_evaluations(evaluations, config)
+    answer = _answer(evidence, tolerance or FIVE_PERCENT)
+    summary = Summary(
+        **_answer_fields(answer, config),
+        effective_beta=effective_beta(manifest.get("beta"), answer.lam),
         evaluations=evaluated_lams(
             evaluations,
-            history.surrogate.observations,
-            beta=beta,
-            others=other_means(evaluations),
+            evidence.surrogate.observations,
+            beta=manifest.get("beta"),
+            tracked=tracked_means(evaluations),
         ),
-        unfinished=unfinished,
+        unfinished=len(history.running),
         anchor=manifest.get("anchor"),
         reward=manifest.get("reward"),
         study=study.name,
-        storage=shown(study.storage),
+        storage=redacted_url(study.storage),
         seconds=sum(e.seconds for e in evaluations),
-        others=tuple(other_reward(fit, name, answer.lam) for name, fit in others.items()),
-        constraint=check,
-        confirmation=stored_confirmation(study.name, study.storage, answer.lam),
-        beta=beta,
-        surrogate=history.surrogate,
+        others=_tracked(evaluations, config, answer.lam),
+        constraint=_constraint_check(evidence, answer.lam),
+        confirmation=stored_confirmation(study, answer.lam),
+        notes=(),
+        beta=manifest.get("beta"),
+        surrogate=evidence.surrogate,
     )
+    return dataclasses.replace(summary, notes=tuple(answer_notes(summary)))
 
 
-def _answer(
-    history: History, options: SearchOptions, tolerance: Tolerance
-) -> tuple[Recommendation, ConstraintCheck | None]:
-    """Recommend λ*, and check the constraint there."""
-    constraint, feasible = options.constraint, history.feasible
-    if constraint is not None and feasible is None:
-        raise StudyError(f"no score of the constraint's reward '{constraint.name}' in the study")
-    answer = recommend(
-        history.surrogate,
-        observed=options.strategy.observed,
+def conclude(study: Study, config: SearchConfig, budget: Budget) -> Summary:
+    """Return the answer of a search that just ended, saying so if its budget is not used up.
+
+    Raises:
+        StudyError: If no evaluation is finished.
+    """
+    summary = summarize(study, config.epsilon)
+    sure = summary.within.probability >= config.confidence
+    images = sum(evaluation.images for evaluation in summary.evaluations)
+    used = images if budget.counts_images else len(summary.evaluations)
+    if config.epsilon is None or not sure or used >= budget.amount:
+        return summary
+    return summary.with_note(stopped_early(summary, budget, config.epsilon))
+
+
+def _answer(evidence: Evidence, tolerance: Tolerance) -> Recommendation:
+    config = evidence.config
+    if config.constraint is not None and evidence.feasible is None:
+        name = config.constraint.name
+        raise StudyError(f"no score of the constraint's reward '{name}' in the study")
+    return recommend(
+        evidence.surrogate,
+        observed=config.answers_observed,
         tolerance=tolerance,
-        feasible=feasible,
-        confidence=options.confidence,
+        feasible=evidence.feasible,
+        confidence=config.confidence,
     )
+
+
+def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, Any]:
+    """Return the summary's fields that are the recommendation's."""
+    low, high = config.bounds
+    return {
+        "lam": answer.lam,
+        "value": answer.value,
+        "value_stderr": answer.value_stderr,
+        "lam_interval": answer.lam_interval,
+        "gain_over_reference": answer.gain_over_reference if low <= 0 <= high else None,
+        "gain_over_aligned": answer.gain_over_aligned if low <= 1 <= high else None,
+        "within": Within(answer.epsilon, answer.probability),
+        "limited_by": "images" if (answer.plan_share or 0) > _MOST else None,
+        "best_observed": BestObserved(*answer.best_observed),
+    }
+
+
+def _tracked(
+    evaluations: Sequence[Evaluation], config: SearchConfig, lam: float
+) -> tuple[TrackedReward, ...]:
+    surrogates = tracked_surrogates(evaluations, bounds=config.bounds)
+    return tuple(tracked_reward(fitted, name, lam) for name, fitted in surrogates.items())
+
+
+def _constraint_check(evidence: Evidence, lam: float) -> ConstraintCheck | None:
+    constraint, feasible = evidence.config.constraint, evidence.feasible
     if constraint is None or feasible is None:
-        return answer, None
-    probability = feasible(torch.tensor([answer.lam], dtype=torch.float64)).item()
-    return answer, ConstraintCheck(constraint.text, options.confidence, probability)
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    names = (field.name for field in dataclasses.fields(value) if field.name not in _NOT_JSON)
-    return {name: _json(getattr(value, name)) for name in names}
-
-
-def _json(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return _fields(value)
-    if isinstance(value, Mapping):
-        return {key: _json(each) for key, each in value.items()}
-    if isinstance(value, tuple):
-        return [_json(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return None
+    probability = feasible(torch.tensor([lam], dtype=torch.float64)).item()
+    return ConstraintCheck(constraint.text, evidence.config.confidence, probability)

@@ -11,10 +11,7 @@ from rich.text import Text
 from lamsearch.report.confirmation import Confirmation
 from lamsearch.report.rows import EvaluatedLam, effective_beta
 from lamsearch.report.summary import ConstraintCheck, Summary
-from lamsearch.report.tracked_rewards import OtherReward
-
-_ENOUGH_IMAGES = 32
-"""With fewer, intervals hold less often than they say (`examples/benchmarks/images.py`)."""
+from lamsearch.report.tracked_rewards import TrackedReward
 
 
 def summary_table(summary: Summary) -> RenderableType:
@@ -28,7 +25,7 @@ def summary_table(summary: Summary) -> RenderableType:
     best = min(summary.evaluations, key=lambda e: abs(e.lam - summary.lam))
     for evaluation in sorted(summary.evaluations, key=lambda e: e.lam):
         table.add_row(*_cells(evaluation), style="green" if evaluation is best else "")
-    return Group(table, Text(), *_answer(summary), *_guards(summary))
+    return Group(table, Text(), *_answer(summary), *_guards(summary), *_notes(summary))
 
 
 def beta_text(beta: float | None) -> str:
@@ -86,15 +83,6 @@ def _answer(summary: Summary) -> list[Text]:
         f"within {within.epsilon:.2g} of the best λ{allowed} with probability "
         f"{within.probability:.2f}, under the model"
     )
-    if summary.limited_by == "images":
-        lines.append("limited by the images: more of them would help (--images), more λs hardly")
-    usable = min((e.images - e.missing for e in summary.evaluations if e.images > 1), default=0)
-    if 0 < usable < _ENOUGH_IMAGES:  # of plain numbers the error is inferred
-        few = f"few images ({usable} at a λ): with less than {_ENOUGH_IMAGES}"
-        lines.append(f"{few} the intervals hold less often than they say")
-    if summary.unfinished:
-        also = f"{summary.unfinished} more under way or interrupted"
-        lines.append(f"{also}: the answer may still change, run again to finish")
     observed = summary.best_observed
     lines.append(
         f"best observed  λ {observed.lam:.3f} at {observed.value:.5f} (biased upward by noise)"
@@ -104,7 +92,7 @@ def _answer(summary: Summary) -> list[Text]:
 
 def _guards(summary: Summary) -> list[Text]:
     """Return what speaks for or against the answer: other rewards, constraint, held-out images."""
-    lines = [line for other in summary.others for line in _other(other)]
+    lines = [_tracked(tracked) for tracked in summary.others]
     if summary.constraint is not None:
         lines.append(_constraint(summary.constraint))
     if summary.confirmation is not None:
@@ -112,24 +100,23 @@ def _guards(summary: Summary) -> list[Text]:
     return lines
 
 
-def _other(other: OtherReward) -> list[Text]:
-    line = f"{other.name} at λ*  {other.value:.5f}"
-    if other.gain is None:
-        return [Text(line)]
-    change = _change(other.gain.value, other.gain.interval)
-    lines = [Text(f"{line}, against the reference {change}")]
-    if other.falls:
-        warning = f"{other.name} falls at λ*: all of its interval is below 0; reward hacking?"
-        lines.append(Text(warning, style="yellow"))
-    return lines
+def _tracked(tracked: TrackedReward) -> Text:
+    line = f"{tracked.name} at λ*  {tracked.value:.5f}"
+    if tracked.gain is None:
+        return Text(line)
+    change = _change(tracked.gain.value, tracked.gain.interval)
+    return Text(f"{line}, against the reference {change}")
 
 
 def _constraint(check: ConstraintCheck) -> Text:
-    held = f"{check.text}: holds at λ* with probability {check.probability:.3f}"
-    if check.met:
-        return Text(f"{held} (asked: {check.confidence:g})")
-    warning = f"no λ is known to meet the constraint with the {check.confidence:g} asked"
-    return Text(f"{held}; {warning}, λ* is the most probable", style="yellow")
+    return Text(
+        f"{check.text}: holds at λ* with probability {check.probability:.3f} "
+        f"(required: {check.confidence:g})"
+    )
+
+
+def _notes(summary: Summary) -> list[Text]:
+    return [Text(f"note: {note.text}", style="yellow") for note in summary.notes]
 
 
 def _confirmation(confirmation: Confirmation, summary: Summary) -> list[Text]:

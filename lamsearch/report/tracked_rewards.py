@@ -1,6 +1,6 @@
-"""The rewards recorded beside the optimised one: what they say of λ*, as a guard against hacking.
+"""The rewards tracked beside the objective: what they say about λ*, as a guard against hacking.
 
-Each is seen as the optimised one is, by a surrogate of its own over the same images.
+Each has a surrogate of its own over the same images, like the objective.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import torch
 
 from lamsearch.bayesopt.constraint import guard_surrogate
 from lamsearch.bayesopt.recommendation import Gain, gain
-from lamsearch.study.records import Evaluation, score_rows
+from lamsearch.study.history import score_rows
+from lamsearch.study.records import Evaluation
 from lamsearch.surrogate.model import Surrogate
-from lamsearch.surrogate.observations import observe
+from lamsearch.surrogate.pairing import observe
 
 
 @dataclass(frozen=True)
-class OtherReward:
-    """Another reward at λ*.
+class TrackedReward:
+    """A tracked reward at λ*.
 
     Attributes:
-        name: Of the reward.
+        name: Name of the reward.
         value: Estimate of its mean G(λ*).
         stderr: Standard error of `value`, for new images of the same kind.
         gain: G(λ*) − G(0); None where the bounds leave λ = 0 out.
-        surrogate: Of G. Not in the JSON.
+        surrogate: Its surrogate. Not in the JSON.
     """
 
     name: str
@@ -42,27 +43,27 @@ class OtherReward:
         return self.gain is not None and self.gain.interval[1] < 0
 
 
-def other_names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the names of the other rewards that were recorded."""
-    return list(dict.fromkeys(name for each in evaluations for name in each.others))
+def tracked_names(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return the names of the tracked rewards."""
+    return list(dict.fromkeys(name for each in evaluations for name in each.tracked))
 
 
-def other_surrogates(
+def tracked_surrogates(
     evaluations: Sequence[Evaluation], *, bounds: tuple[float, float]
 ) -> dict[str, Surrogate]:
-    """Fit a surrogate to each of the other rewards that has a score anywhere, by name."""
+    """Fit a surrogate to each tracked reward that has a score anywhere, by name."""
     lams = [evaluation.lam for evaluation in evaluations]
     fitted = {
         name: guard_surrogate(lams, score_rows(evaluations, name), bounds=bounds)
-        for name in other_names(evaluations)
+        for name in tracked_names(evaluations)
     }
     return {name: surrogate for name, surrogate in fitted.items() if surrogate is not None}
 
 
-def other_means(evaluations: Sequence[Evaluation]) -> dict[str, list[float]]:
-    """Return each other reward's mean at each evaluation, by name; NaN where it has no score."""
+def tracked_means(evaluations: Sequence[Evaluation]) -> dict[str, list[float]]:
+    """Return each tracked reward's mean at each evaluation, by name; NaN where it has no score."""
     means = {}
-    for name in other_names(evaluations):
+    for name in tracked_names(evaluations):
         column = np.full(len(evaluations), np.nan)
         rows = score_rows(evaluations, name)
         scored = [index for index, row in enumerate(rows) if not np.isnan(row).all()]
@@ -73,10 +74,10 @@ def other_means(evaluations: Sequence[Evaluation]) -> dict[str, list[float]]:
     return means
 
 
-def other_reward(surrogate: Surrogate, name: str, lam: float) -> OtherReward:
-    """Return what the surrogate of another reward says of λ*."""
+def tracked_reward(surrogate: Surrogate, name: str, lam: float) -> TrackedReward:
+    """Return what the surrogate of a tracked reward says about λ*."""
     at = torch.tensor([lam], dtype=torch.float64)
     inside = surrogate.bounds[0] <= 0 <= surrogate.bounds[1]
     over_reference = gain(surrogate, lam, 0.0) if inside else None
     value, stderr = surrogate.mean(at).item(), surrogate.level_variance(at).sqrt().item()
-    return OtherReward(name, value, stderr, over_reference, surrogate)
+    return TrackedReward(name, value, stderr, over_reference, surrogate)

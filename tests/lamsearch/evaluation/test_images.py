@@ -13,10 +13,11 @@ from optuna.trial import TrialState
 from PIL.Image import Image
 
 from lamsearch.config.expressions import parse_objective
-from lamsearch.config.prompt_files import image_plan
 from lamsearch.config.settings import AnchorSettings, SamplingSettings, load_settings
 from lamsearch.errors import EvaluationError, SettingsError
-from lamsearch.evaluation.images import ImageEvaluation, load_anchor
+from lamsearch.evaluation.image_plan import image_plan
+from lamsearch.evaluation.images import ImageEvaluation
+from lamsearch.evaluation.loading import load_anchor
 from lamsearch.evaluation.prompt_encoder import Prompts
 from lamsearch.rewards import Panel, as_reward, load_panel, load_reward
 from lamsearch.study.records import Batch, Evaluation
@@ -41,7 +42,8 @@ def anchor(world: Path) -> Any:
 
 
 def at(lam: float, done: Sequence[int] = (), **given: Any) -> Evaluation:
-    return Evaluation(0, lam, TrialState.RUNNING, dict.fromkeys(done, 0.0), 0.0, **given)
+    images = given.pop("images", ((0, len(PLAN)),))
+    return Evaluation(0, lam, TrialState.RUNNING, dict.fromkeys(done, 0.0), 0.0, images=images)
 
 
 def evaluate(anchor: Any, lam: float = 0.4, **options: Any) -> dict[int, float]:
@@ -122,18 +124,18 @@ def test_prompts_are_encoded_once_and_only_where_needed(anchor: Any) -> None:
     panel = Panel.of(as_reward(Brightness()))
     with ImageEvaluation(anchor, plan, panel, sampling=SAMPLING, batch_size=2) as evaluation:
         for lam in (0.0, 0.5):
-            list(evaluation.batches(at(lam, image_range=(0, 4))))
+            list(evaluation.batches(at(lam, images=((0, 4),))))
         first = len(encoded)
-        list(evaluation.batches(at(0.0, image_range=(4, 34))))
+        list(evaluation.batches(at(0.0, images=((4, 34),))))
     handle.remove()
     # Batches of 32 by the plan, each with its negative prompts besides.
     assert encoded[:first] == [32, 32]
     assert encoded[first:] == [32, 32]
 
 
-def scores_of(anchor: Any, world: Path, objective: str, others: Sequence[str] = ()) -> Batch:
+def scores_of(anchor: Any, world: Path, objective: str, tracked: Sequence[str] = ()) -> Batch:
     settings = load_settings(world / "lamsearch.toml")
-    panel = load_panel(settings, parse_objective(objective), others)
+    panel = load_panel(settings, parse_objective(objective), tracked)
     with ImageEvaluation(anchor, PLAN, panel, sampling=SAMPLING, batch_size=5) as evaluation:
         return next(evaluation.batches(at(0.4)))
 
@@ -143,13 +145,13 @@ def test_other_rewards_have_the_scores_they_would_have_if_optimised(
 ) -> None:
     both = scores_of(anchor, world, "pickscore", ["clip", "pickscore"])
     assert both.scores == scores_of(anchor, world, "pickscore").scores
-    assert both.others == {"clip": scores_of(anchor, world, "clip").scores}
+    assert both.tracked == {"clip": scores_of(anchor, world, "clip").scores}
 
 
 def test_a_weighted_sum_is_the_sum_and_records_its_terms(anchor: Any, world: Path) -> None:
     summed = scores_of(anchor, world, "pickscore - 0.3*clip")
-    assert list(summed.others) == ["pickscore", "clip"]
-    terms = [np.array(summed.others[name]) for name in ("pickscore", "clip")]
+    assert list(summed.tracked) == ["pickscore", "clip"]
+    terms = [np.array(summed.tracked[name]) for name in ("pickscore", "clip")]
     np.testing.assert_array_equal(summed.scores, terms[0] - 0.3 * terms[1])
 
 
@@ -164,7 +166,7 @@ def test_a_sum_has_no_score_where_one_of_its_rewards_has_none() -> None:
     panel = Panel(parse_objective("a + b"), rewards)
     scores = panel.score([None, *pictures(2)], ["x", "y", "z"])
     assert np.isnan(scores.objective).tolist() == [True, False, True]
-    assert np.isnan(scores.others["a"]).tolist() == [True, False, False]
+    assert np.isnan(scores.tracked["a"]).tolist() == [True, False, False]
 
 
 def test_done_images_are_not_generated_again(anchor: Any) -> None:
@@ -226,12 +228,14 @@ def test_the_pipeline_is_left_as_it_was(anchor: Any) -> None:
 
 def test_what_cannot_be_loaded_or_mixed_is_a_setting_error(world: Path) -> None:
     reference = str(world / "reference")
-    same = AnchorSettings("same", reference, reference, 500.0)
+    same = AnchorSettings(name="same", reference=reference, aligned=reference, beta=500.0)
     with pytest.raises(SettingsError, match=r"anchor same: .* changes nothing"):
         load_anchor(same, "cpu")
     clipping = SamplingSettings(
         scheduler="DDIMScheduler", scheduler_config={"clip_sample": True}, steps=2
     )
-    inexact = AnchorSettings("b", reference, str(world / "b500"), 500.0, clipping)
+    inexact = AnchorSettings(
+        name="b", reference=reference, aligned=str(world / "b500"), beta=500.0, sampling=clipping
+    )
     with pytest.raises(SettingsError, match="clip_sample"):
         load_anchor(inexact, "cpu")

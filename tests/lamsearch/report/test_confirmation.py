@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,21 @@ from PIL.Image import Image
 from scipy import stats
 
 import lamsearch
-from lamsearch.config.prompt_files import held_out_plan, image_plan, read_prompts
+from lamsearch.config.prompt_files import read_prompts
+from lamsearch.confirm import ConfirmationPolicy
 from lamsearch.errors import EvaluationError, PromptError, SettingsError
+from lamsearch.evaluation.image_plan import held_out_plan, image_plan
 from lamsearch.report.confirmation import (
-    confirmation,
     confirmation_lams,
-    next_missing,
-    open_confirmation,
+    confirmation_name,
     paired_difference,
+    read_confirmation,
 )
 from lamsearch.rewards.clip import CLIPReward
-from lamsearch.study.database import ENDLESS, Study
+from lamsearch.study.database import Study
+from lamsearch.study.history import Budget
 from lamsearch.study.records import Batch
+from studies import begin, finished
 
 PROMPTS = [f"prompt {i}" for i in range(20)]
 STORAGE = "sqlite:///lamsearch-studies/studies.db"
@@ -64,9 +66,9 @@ def test_lam_0_and_1_are_not_evaluated_twice() -> None:
     assert confirmation_lams(0.53217049) == (0.0, 1.0, 0.53217)
     assert confirmation_lams(-1e-9) == confirmation_lams(0.0) == (0.0, 1.0)
     assert confirmation_lams(1.0) == (0.0, 1.0)
-    study = open_confirmation("s", None, 1.0)
+    study = Study.create("s", None)
     make(study, (0.0, 1.0), 3)
-    result = confirmation(study, 1.0)
+    result = read_confirmation(study, 1.0)
     assert result is not None
     assert [row.lam for row in result.values] == [0.0, 1.0]
     assert [(d.versus, round(d.value, 9)) for d in result.differences] == [(0.0, 1.0)]
@@ -74,10 +76,10 @@ def test_lam_0_and_1_are_not_evaluated_twice() -> None:
 
 def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, int, int]]:
     """Make what is missing; image i scores λ + i/10."""
-    made, allocate = [], partial(next_missing, lams, images)
-    while (evaluation := study.next_evaluation(ENDLESS, allocate)) is not None:
-        assert evaluation.image_range is not None
-        ids = range(*evaluation.image_range)
+    made, policy = [], ConfirmationPolicy(lams, images)
+    while (evaluation := begin(study, Budget(), policy)) is not None:
+        assert evaluation.images is not None
+        ids = range(*evaluation.images[0])
         made.append((evaluation.lam, ids.start, ids.stop))
         study.record(evaluation, Batch(ids, [evaluation.lam + i / 10 for i in ids]))
         study.finish(evaluation)
@@ -85,9 +87,9 @@ def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, 
 
 
 def test_an_evaluation_that_failed_is_tried_again() -> None:
-    study = open_confirmation("s", None, 0.5)
+    study = Study.create("s", None)
     lams = confirmation_lams(0.5)
-    first = study.next_evaluation(ENDLESS, partial(next_missing, lams, 2))
+    first = begin(study, Budget(), ConfirmationPolicy(lams, 2))
     assert first is not None
     study.record(first, Batch([0, 1], [math.nan] * 2))
     with pytest.raises(EvaluationError):
@@ -96,29 +98,29 @@ def test_an_evaluation_that_failed_is_tried_again() -> None:
 
 
 def test_more_images_that_are_all_missing_are_not_made_for_ever() -> None:
-    study, lams = open_confirmation("s", None, 0.5), confirmation_lams(0.5)
+    study, lams = Study.create("s", None), confirmation_lams(0.5)
     make(study, lams, 2)
-    allocate = partial(next_missing, lams, 3)
+    policy = ConfirmationPolicy(lams, 3)
     for lam in lams:
-        more = study.next_evaluation(ENDLESS, allocate)
+        more = begin(study, Budget(), policy)
         assert more is not None
-        assert (more.lam, more.image_range) == (lam, (2, 3))
+        assert (more.lam, more.images) == (lam, ((2, 3),))
         study.record(more, Batch([2], [math.nan]))
         study.finish(more)
-    assert study.next_evaluation(ENDLESS, allocate) is None
+    assert begin(study, Budget(), policy) is None
 
 
 def test_more_images_are_added_to_those_there_are() -> None:
-    study, lams = open_confirmation("s", None, 0.5), confirmation_lams(0.5)
+    study, lams = Study.create("s", None), confirmation_lams(0.5)
     assert len(make(study, lams, 2)) == 3
     assert make(study, lams, 5) == [(0.0, 2, 5), (1.0, 2, 5), (0.5, 2, 5)]
     assert make(study, lams, 3) == []
-    later = open_confirmation("later", None, 0.5)
-    left = later.next_evaluation(ENDLESS, partial(next_missing, lams, 9))
+    later = Study.create("later", None)
+    left = begin(later, Budget(), ConfirmationPolicy(lams, 9))
     assert left is not None
     later.release(left)
     assert make(later, lams, 3) == [(0.0, 0, 9), (1.0, 0, 3), (0.5, 0, 3)]
-    result = confirmation(study, 0.5)
+    result = read_confirmation(study, 0.5)
     assert result is not None
     assert result.images == 5
     assert [row.images for row in result.values] == [5, 5, 5]
@@ -159,7 +161,7 @@ def test_the_answer_is_confirmed_on_prompts_new_to_the_search(
     prompts = {prompt for batch in seen[-3:] for prompt in batch}
     assert prompts == {*held_out} - {*search}
     assert {d.reward for d in confirmed.differences} == {"pickscore", "clip"}
-    rows = {e.lam: e for e in Study(confirmed.study, STORAGE).evaluations()}
+    rows = {e.lam: e for e in finished(confirmed.study, STORAGE)}
     answer = rows[round(result.lam, 6)]
     for d in confirmed.differences:
         at, other = (
@@ -210,17 +212,17 @@ def test_a_resumed_confirmation_goes_on_batch_by_batch(world: Path, in_tmp: Path
     assert resumed.confirmation is not None
     assert whole.confirmation is not None
     assert resumed.confirmation.differences == whole.confirmation.differences
-    assert len(Study(resumed.confirmation.study, STORAGE).evaluations()) == 3
+    assert len(finished(resumed.confirmation.study, STORAGE)) == 3
 
 
 def test_a_confirmation_with_more_images_keeps_those_there_are(world: Path, in_tmp: Path) -> None:
     first, whole = run(world), run(world, study="whole", confirm=7)
     assert first.confirmation is not None
     assert whole.confirmation is not None
-    before = Study(first.confirmation.study, STORAGE).evaluations()
+    before = finished(first.confirmation.study, STORAGE)
     more = run(world, confirm=7).confirmation
     assert more is not None
-    assert Study(more.study, STORAGE).evaluations()[: len(before)] == before
+    assert finished(more.study, STORAGE)[: len(before)] == before
     assert more.images == 7
     for extended, at_once in zip(more.differences, whole.confirmation.differences, strict=True):
         assert extended.images == at_once.images == 7
@@ -231,9 +233,8 @@ def test_a_confirmation_with_more_images_keeps_those_there_are(world: Path, in_t
 
 def test_another_answer_is_another_matter(world: Path, in_tmp: Path) -> None:
     first = run(world)
-    other = open_confirmation(first.study, STORAGE, first.lam / 2)
     assert first.confirmation is not None
-    assert other.name != first.confirmation.study
+    assert confirmation_name(first.study, first.lam / 2) != first.confirmation.study
     assert run(world) == first
 
 

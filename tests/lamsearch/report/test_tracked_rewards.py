@@ -11,7 +11,7 @@ import pytest
 
 import lamsearch
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
-from lamsearch.study.database import Study
+from studies import finished
 
 Shown = Callable[[lamsearch.Summary], str]
 
@@ -155,7 +155,7 @@ def test_a_kill_and_a_resume_keep_the_others_and_the_constraint(tmp_path: Path) 
     assert [e.others for e in resumed.evaluations] == [e.others for e in whole.evaluations]
     assert (resumed.lam, resumed.constraint) == (whole.lam, whole.constraint)
     assert resumed.others == whole.others
-    for e in Study("x", url).evaluations():
+    for e in finished("x", url):
         np.testing.assert_array_equal(e.other_row("guard"), scores(e.lam)["guard"])
     with pytest.raises(StudyError, match=r"confidence was 0.9, is 0.95"):
         lamsearch.search(scores, **{**options, "confidence": 0.95}, storage=url, study="x")

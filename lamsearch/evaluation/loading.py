@@ -1,0 +1,130 @@
+"""Settings → loaded models: an anchor and the rewards that score its images, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import deradiff
+from lamsearch.config.expressions import Objective
+from lamsearch.config.settings import AnchorSettings, Settings
+from lamsearch.errors import SettingsError, first_line
+from lamsearch.evaluation.image_plan import PlannedImage
+from lamsearch.evaluation.images import ImageEvaluation, OnImages
+from lamsearch.evaluation.manifest import images_manifest, panel_manifest
+from lamsearch.rewards import Panel, load_panel
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a search and its confirmation evaluate with.
+
+    Attributes:
+        settings: The whole settings file.
+        anchor_settings: The anchor's part of it.
+        anchor: The loaded anchor.
+        panel: The loaded rewards.
+        batch_size: Images per call of the pipeline.
+    """
+
+    settings: Settings
+    anchor_settings: AnchorSettings
+    anchor: deradiff.Anchor
+    panel: Panel
+    batch_size: int
+
+    def evaluation(
+        self, plan: Sequence[PlannedImage], on_images: OnImages | None = None
+    ) -> ImageEvaluation:
+        """Return the evaluation of a plan; a context manager."""
+        return ImageEvaluation(
+            self.anchor,
+            plan,
+            self.panel,
+            sampling=self.anchor_settings.sampling,
+            batch_size=self.batch_size,
+            on_images=on_images,
+        )
+
+    def manifest(self, plan: Sequence[PlannedImage]) -> dict[str, Any]:
+        """Return what the scores of the plan's images depend on, as JSON."""
+        return {
+            **images_manifest(self.anchor_settings, self.anchor, plan),
+            **panel_manifest(self.settings, self.panel),
+        }
+
+
+def load_models(
+    settings: Settings,
+    anchor: AnchorSettings,
+    objective: Objective,
+    tracked: Sequence[str] = (),
+    *,
+    device: str | None,
+    batch_size: int,
+) -> Models:
+    """Load an anchor and rewards.
+
+    Args:
+        settings: The settings file.
+        anchor: One of its anchors.
+        objective: What is optimised.
+        tracked: Names of rewards to record beside it.
+        device: Where the models run; None for the accelerator if there is one.
+        batch_size: Images per call of the pipeline.
+
+    Raises:
+        SettingsError: If the device does not exist, or the anchor cannot be loaded.
+        RewardError: If a reward cannot be loaded.
+    """
+    device = usable_device(device)
+    panel = load_panel(settings, objective, tracked, device=device)
+    return Models(settings, anchor, load_anchor(anchor, device), panel, batch_size)
+
+
+def load_anchor(settings: AnchorSettings, device: str) -> deradiff.Anchor:
+    """Load an anchor onto a device.
+
+    Raises:
+        SettingsError: If what the settings name cannot be loaded, mixed, or has no effect.
+    """
+    sampling = settings.sampling
+    try:
+        options = deradiff.PipelineOptions(
+            scheduler=sampling.scheduler,
+            scheduler_config=sampling.scheduler_config,
+            vae=sampling.vae,
+            dtype=sampling.dtype,
+            variant=settings.variant,
+            use_safetensors=settings.use_safetensors,
+        )
+        return deradiff.load_anchor(
+            settings.reference, settings.aligned, beta=settings.beta, options=options, device=device
+        )
+    except (deradiff.AnchorError, deradiff.InexactMixtureError) as error:
+        raise SettingsError(f"anchor {settings.name}: {error}") from error
+
+
+def usable_device(given: str | None) -> str:
+    """Return the given device, or for None the default one, if tensors can be there.
+
+    Raises:
+        SettingsError: If they cannot.
+    """
+    device = given or default_device()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA
+        expected = "expected one that there is, such as cpu, cuda, cuda:1 or mps"
+        raise SettingsError(f"device {device} given, {expected}: {first_line(error)}") from error
+    return device
+
+
+def default_device() -> str:
+    """Return "cuda", "mps" or "cpu", the first there is."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

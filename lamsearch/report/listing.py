@@ -1,0 +1,81 @@
+"""The studies of a storage at a glance: one row per study."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from lamsearch.errors import LamsearchError
+from lamsearch.report.summary import summarize
+from lamsearch.study.database import Study
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One study.
+
+    Attributes:
+        name: Name of the study.
+        anchor: Name of its anchor, None if it is not a search of images.
+        reward: Name of its reward, likewise.
+        evaluations: Number of finished evaluations.
+        lam: λ*, None while there is none.
+        state: "running" with living workers, "interrupted" with unfinished evaluations, "idle",
+            "empty", or "foreign" if it is not a study of lamsearch.
+    """
+
+    name: str
+    anchor: str | None
+    reward: str | None
+    evaluations: int
+    lam: float | None
+    state: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return dataclasses.asdict(self)
+
+
+def list_studies(storage: str | None) -> list[StudyRow]:
+    """Return the studies of a storage by name; confirmations belong to the study they confirm.
+
+    Raises:
+        StudyError: If the storage cannot be opened.
+    """
+    rows = []
+    for name in Study.names(storage):
+        try:
+            study = Study.open(name, storage)
+            if "confirms" not in study.manifest:
+                rows.append(_row(study))
+        except LamsearchError:
+            rows.append(StudyRow(name, None, None, 0, None, "foreign"))
+    return rows
+
+
+def listing_table(rows: Sequence[StudyRow]) -> Table:
+    """Return the rows as a table for the terminal."""
+    table = Table(header_style="bold")
+    for heading in ("study", "anchor", "reward", "evaluations", "λ*", "state"):
+        justify: Any = "right" if heading in ("evaluations", "λ*") else "left"
+        table.add_column(heading, justify=justify, overflow="fold")
+    for row in rows:
+        lam = "–" if row.lam is None else f"{row.lam:.3f}"
+        cells = (row.name, row.anchor or "–", row.reward or "–", str(row.evaluations), lam)
+        table.add_row(*map(Text, (*cells, row.state)))
+    return table
+
+
+def _row(study: Study) -> StudyRow:
+    history, manifest = study.history(), study.manifest
+    done = len(history.finished)
+    state = "idle" if done else "empty"
+    if history.running:
+        state = "running" if study.has_live_workers else "interrupted"
+    lam = summarize(study).lam if done else None
+    return StudyRow(study.name, manifest.get("anchor"), manifest.get("reward"), done, lam, state)

@@ -1,0 +1,127 @@
+"""The caveats of an answer, as data: what a reader must know before trusting λ*."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lamsearch.bayesopt.config import Tolerance
+from lamsearch.report.rows import EvaluatedLam
+from lamsearch.study.history import Budget
+from lamsearch.surrogate.model import Surrogate
+
+if TYPE_CHECKING:
+    from lamsearch.report.summary import Summary
+
+ENOUGH_IMAGES = 32
+"""With fewer, intervals hold less often than stated (`examples/benchmarks/images.py`)."""
+
+_WIDER = 0.5
+"""How far beyond a bound to look next, in units of the bounds' width."""
+
+_FLAT = 1e-6
+"""A curve that rises by less towards a bound, in units of its range, is flat there."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One caveat.
+
+    Attributes:
+        code: What kind it is, for programs: "bound", "image_noise", "few_images", "unfinished",
+            "stopped_early", "tracked_falls", "constraint_unmet" or "unconfirmed".
+        text: The sentence, for people.
+    """
+
+    code: str
+    text: str
+
+
+def answer_notes(summary: Summary) -> Iterator[Note]:
+    """Yield the notes that follow from the other fields of a summary."""
+    yield from bound_note(summary.surrogate, summary.lam)
+    if summary.limited_by == "images":
+        text = "limited by image noise: more images per λ (--images) would help, more λs would not"
+        yield Note("image_noise", text)
+    yield from few_images_note(summary.evaluations)
+    if summary.unfinished:
+        yield Note(
+            "unfinished",
+            f"{summary.unfinished} more under way or interrupted: the answer may still change, run "
+            "again to finish",
+        )
+    for tracked in summary.others:
+        if tracked.falls:
+            text = f"{tracked.name} falls at λ*: all of its interval is below 0; reward hacking?"
+            yield Note("tracked_falls", text)
+    check = summary.constraint
+    if check is not None and not check.met:
+        yield Note(
+            "constraint_unmet",
+            f"no λ is known to meet '{check.text}' with the required probability "
+            f"{check.confidence:g}: λ* is the most probable",
+        )
+
+
+def bound_note(surrogate: Surrogate, lam: float) -> Iterator[Note]:
+    """Yield a note if λ* is a bound that is no natural end, with the curve still rising there.
+
+    The reference, λ = 0, is a natural end. The aligned model, λ = 1, is not: beyond it λ
+    extrapolates.
+    """
+    low, high = surrogate.bounds
+    if lam not in (low, high) or lam == low == 0 or not _rises_to(surrogate, lam):
+        return
+    further = _WIDER * (high - low)
+    wide_low, wide_high = (low - further, high) if lam == low else (low, high + further)
+    if low > 0:
+        wide_low = max(wide_low, 0.0)
+    side = "lower" if lam == low else "upper"
+    beyond = "; beyond 1, λ extrapolates" if wide_high > 1 >= high else ""
+    yield Note(
+        "bound",
+        f"λ* is the {side} bound {lam:g}, where the curve still rises: the best λ may lie beyond, "
+        f"search it with --bounds {wide_low:.3g} {wide_high:.3g} in a new --study{beyond}",
+    )
+
+
+def _rises_to(surrogate: Surrogate, bound: float) -> bool:
+    """Whether the posterior mean rises from a little inside of a bound up to it."""
+    low, high = surrogate.bounds
+    inside = bound + (0.02 if bound == low else -0.02) * (high - low)
+    evaluated = surrogate.observations.lams
+    means = surrogate.mean(evaluated)
+    at_bound, before = surrogate.mean(evaluated.new_tensor([bound, inside])).tolist()
+    return bool(at_bound - before > _FLAT * (means.max() - means.min()).item())
+
+
+def few_images_note(evaluations: Sequence[EvaluatedLam]) -> Iterator[Note]:
+    """Yield a note if some λ has fewer images than intervals need; plain numbers have none."""
+    usable = min((e.images - e.missing for e in evaluations if e.images > 1), default=0)
+    if 0 < usable < ENOUGH_IMAGES:
+        yield Note(
+            "few_images",
+            f"few images ({usable} at some λ): below {ENOUGH_IMAGES} the intervals hold less often "
+            "than stated",
+        )
+
+
+def stopped_early(summary: Summary, budget: Budget, epsilon: Tolerance) -> Note:
+    """Return the note of a search that ended before its budget because it is sure enough."""
+    images = sum(evaluation.images for evaluation in summary.evaluations)
+    used = images if budget.counts_images else len(summary.evaluations)
+    unit = "images" if budget.counts_images else "evaluations"
+    return Note(
+        "stopped_early",
+        f"stopped after {used} of {budget.amount} {unit}: sure enough for --epsilon {epsilon.text}",
+    )
+
+
+def unconfirmed() -> Note:
+    """Return the note of a confirmation that has to wait for other workers."""
+    return Note(
+        "unconfirmed",
+        "not confirmed yet, evaluations are under way: the last worker to finish confirms, or run "
+        "this again",
+    )
