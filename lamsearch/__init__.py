@@ -4,11 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lamsearch.api import run
     from lamsearch.bayesopt.optuna_sampler import LamSampler
     from lamsearch.errors import LamsearchError
-    from lamsearch.evaluation.functions import search
+    from lamsearch.function_search import search
+    from lamsearch.image_search import run
     from lamsearch.report.summary import Summary
+
+    __version__: str
 
 __all__ = ["LamSampler", "LamsearchError", "Summary", "run", "search"]
 
@@ -16,13 +18,19 @@ _HOMES = {
     "LamSampler": "lamsearch.bayesopt.optuna_sampler",
     "LamsearchError": "lamsearch.errors",
     "Summary": "lamsearch.report.summary",
-    "run": "lamsearch.api",
-    "search": "lamsearch.evaluation.functions",
+    "run": "lamsearch.image_search",
+    "search": "lamsearch.function_search",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch and diffusers take seconds to import."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("lamsearch")
     if name not in _HOMES:
         raise AttributeError(f"module 'lamsearch' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

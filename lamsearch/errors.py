@@ -5,7 +5,7 @@
     │   └── PromptError      a prompt file that cannot be read
     ├── RewardError          a reward that cannot be loaded, or scores that break its contract
     ├── StudyError           a study that cannot be opened, resumed or found
-    └── EvaluationError      images could not be made or scored at some λ
+    └── EvaluationError      images could not be generated or scored at some λ
 
 Everything but `SettingsError` ends the command line with exit status 1.
 """
@@ -36,5 +36,5 @@ class EvaluationError(LamsearchError):
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of a library's error message, which may go on for many."""
+    """Return the first line of a library's error message, which may go on for many."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

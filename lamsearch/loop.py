@@ -2,67 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Iterator
+from typing import Protocol
 
-from lamsearch.study.database import Allocate, Study
+from lamsearch.study.database import Study
+from lamsearch.study.history import Budget, Policy
 from lamsearch.study.records import Batch, Evaluation
-
-Enough: TypeAlias = Callable[[Sequence[Evaluation]], bool]
-"""Tells from the finished evaluations whether the search may stop."""
 
 
 class Evaluate(Protocol):
     """What the loop evaluates: λ → batches of scores."""
 
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
-        """Yield the scores of all images of an evaluation that it has not yet."""
+        """Yield the scores of all images of an evaluation that it does not have yet."""
         ...
 
 
 class Progress(Protocol):
-    """Told what the loop does."""
+    """Receives what happens in the loop."""
 
     def started(self, evaluation: Evaluation, done: int) -> None:
-        """An evaluation begins or goes on; so many images of the study are done."""
+        """An evaluation begins or is resumed; `done` images of the study are scored."""
         ...
 
     def scored(self, evaluation: Evaluation, images: int) -> None:
-        """A batch of so many images was scored and committed."""
+        """A batch of `images` images was scored and committed."""
         ...
 
     def finished(self, evaluation: Evaluation) -> None:
-        """An evaluation is complete; it failed where every image is missing."""
+        """An evaluation is complete, or failed because every image is missing."""
         ...
 
     def confirming(self, lams: int, images: int) -> None:
-        """The search is done; so many λs are now evaluated on so many held-out images each."""
+        """The search is done; `lams` λs are now evaluated on `images` held-out images each."""
         ...
 
 
 def search_loop(
     study: Study,
     evaluate: Evaluate,
-    budget: int,
+    policy: Policy,
+    budget: Budget,
     *,
-    allocate: Allocate | None = None,
-    enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Evaluate λ after λ until there are enough or the budget is used; commit batch by batch.
-
-    The budget counts evaluations, or images where `allocate` decides on these.
-    """
-    while True:
-        earlier = study.evaluations()
-        if enough is not None and enough(earlier):
-            return
-        evaluation = study.next_evaluation(budget, allocate)
-        if evaluation is None:
-            return
+    """Evaluate what the policy proposes until it or the budget ends; commit batch by batch."""
+    while (assignment := study.next_evaluation(policy, budget)) is not None:
+        evaluation, images_done = assignment
         if progress is not None:
-            done = sum(len(each.scores) for each in (*earlier, evaluation))
-            progress.started(evaluation, done)
+            progress.started(evaluation, images_done)
         try:
             for batch in evaluate.batches(evaluation):
                 study.record(evaluation, batch)

@@ -5,29 +5,16 @@ from __future__ import annotations
 import json
 import pickle
 import shlex
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import calibration
-import curves
 import numpy as np
-import ours
-import peers
-import problems
 import pytest
-import records
-import regret
-import search
-import tasks
-import torch
 
-from lamsearch.surrogate.gaussian_process import CORRELATIONS
+from examples.benchmarks import calibration, curves, records, regret, search, tasks
 
 TINY = ["--families", "bump", "at_1", "--noise", "images", "--stderr", "0.1", "--seeds", "1"]
 TINY += ["--budget", "6", "--output", "runs"]
-SHAPES = ["bump", "collapse", "saturating", "gp", "flat", "two_peaks", "kink"]
-FAMILIES = [*SHAPES, "at_0", "at_1", "table2", "miniature", "prior_rbf", "prior_matern"]
 
 
 @pytest.fixture(autouse=True)
@@ -85,124 +72,17 @@ def test_our_rule_needs_only_the_stored_lams() -> None:
     assert [row["answers"] for row in answered] != [row["answers"] for row in own]
 
 
-def test_our_answer_is_the_recommendation() -> None:
-    problem = problems.Problem("bump", "images", 0.1, 0)
-    lams = [0.0, 0.3, 0.7, 1.0]
-    scores = [problem.scores(lam, j) for j, lam in enumerate(lams)]
-    surrogate = ours.fit(lams, scores, "rbf")
-    assert ours.answer(surrogate) == pytest.approx(ours.recommend(surrogate).lam, abs=1e-6)
-
-
-def test_a_rotating_plan_leaves_nan_where_an_image_was_not_asked_for() -> None:
-    problem = problems.Problem("bump", "images", 0.1, 0)
-    method = ours.Ours("auto", "rbf", lambda evaluation, images: range(evaluation, evaluation + 3))
-    rows = [ours.score(method, problem, lam, j) for j, lam in enumerate([0.0, 1.0])]
-    table = np.array(ours.by_position(rows))
-    assert np.isnan(table).tolist() == [[False] * 3 + [True], [True] + [False] * 3]
-    np.testing.assert_array_equal(table[1, 1:], problem.scores(1.0, 1, [1, 2, 3]))
-
-
-@pytest.mark.parametrize("kernel", ["rbf", "matern"])
-def test_draws_have_the_librarys_kernel(kernel: str) -> None:
-    assert curves.KERNELS.keys() == CORRELATIONS.keys()
-    lams = np.linspace(0, 1, 150)
-    basis = curves.gp_basis(0.08, kernel)(lams)
-    distance = torch.from_numpy(np.abs(lams[:, None] - lams))
-    expected = CORRELATIONS[kernel](distance / 0.08).numpy()
-    np.testing.assert_allclose(basis @ basis.T, expected, atol=5e-4)
-
-
 def test_our_methods_meet_the_prior_of_their_own_kernel_and_peers_none() -> None:
     options = search.parse(["--seeds", "1", "--stderr", "0.1"])
     met = {
         method: {task.key[0] for task in search.tasks_left(method, options)}
         for method in ("ours-auto-rbf", "ours-rotating-matern", "golden")
     }
-    assert met["ours-auto-rbf"] == set(FAMILIES) - {"prior_matern"}
-    assert met["ours-rotating-matern"] == set(FAMILIES) - {"prior_rbf"}
-    assert met["golden"] == set(FAMILIES) - {"prior_rbf", "prior_matern"}
-    stored = {(family, "images", 0.1, 0): {"regrets": [0.1]} for family in FAMILIES}
+    assert met["ours-auto-rbf"] == set(curves.FAMILIES) - {"prior_matern"}
+    assert met["ours-rotating-matern"] == set(curves.FAMILIES) - {"prior_rbf"}
+    assert met["golden"] == set(curves.FAMILIES) - {"prior_rbf", "prior_matern"}
+    stored = {(family, "images", 0.1, 0): {"regrets": [0.1]} for family in curves.FAMILIES}
     assert {key[0] for key in regret.regrets(stored, 4, [("images", 0.1)])} == met["golden"]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_curve_has_range_one(family: str) -> None:
-    assert list(curves.FAMILIES) == FAMILIES
-    for seed in range(5):
-        problem = problems.Problem(family, "independent", 0.1, seed)
-        values = problem.curve(curves.LINE)
-        assert values.min() == pytest.approx(0)
-        assert values.max() == pytest.approx(1)
-        assert problem.regret(problem.best_lam) == pytest.approx(0)
-        if family in ("at_0", "at_1"):
-            assert problem.best_lam == float(family[-1])
-
-
-@pytest.mark.parametrize("family", ["gp", "miniature"])
-def test_an_image_scores_the_same_whatever_is_asked_with_it(family: str) -> None:
-    problem = problems.Problem(family, "images", 0.1, 3)
-    together = problem.scores(0.3, 0, range(200))
-    ids = [150, 7, 70, 7]
-    np.testing.assert_array_equal(problem.scores(0.3, 5, ids), together[ids])
-    again = problems.Problem(family, "images", 0.1, 3)
-    np.testing.assert_array_equal(again.scores(0.3, 1, range(200)), together)
-
-
-def test_independent_noise_depends_on_the_evaluation_alone() -> None:
-    problem = problems.Problem("at_0", "independent", 0.1, 0)
-    first, other = (problem.scores(lam, 2) - problem.curve(np.array(lam)) for lam in (0.1, 0.9))
-    np.testing.assert_allclose(first, other)
-    assert not np.allclose(first, problem.scores(0.1, 3) - problem.curve(np.array(0.1)))
-
-
-@pytest.mark.parametrize("noise", ["independent", "images"])
-@pytest.mark.parametrize("family", ["kink", "miniature"])
-def test_noise_has_the_standard_error_asked_for(family: str, noise: str) -> None:
-    means = []
-    for seed in range(400):
-        problem = problems.Problem(family, noise, 0.3, seed)
-        means.append(problem.scores(0.4, 0).mean() - problem.curve(np.array(0.4)))
-    # The spread of 400 draws is within 10 % of the truth; real images differ in spread over λ.
-    assert np.std(means) == pytest.approx(0.3, rel=0.15)
-    assert np.mean(means) == pytest.approx(0, abs=0.05)
-
-
-def test_each_method_spends_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = problems.Problem("bump", "images", 0.03, 0)
-    for method in ("golden", "paper", "tpe"):
-        record = tasks.run_peer(method, problem, 7)
-        assert len(record["lams"]) == 7
-        assert len(record["answers"]) == 4
-    asked: list[tuple[float, ...]] = []
-    spy = {"grid": lambda lams, values: asked.append(tuple(lams)) or 0.0}
-    monkeypatch.setattr(tasks, "GRIDS", spy)
-    tasks.run_grid("grid", problem, 5)
-    assert [len(lams) for lams in asked] == [4, 5]
-    assert all(lams[0] == 0 and lams[-1] == 1 for lams in asked)
-
-
-def test_golden_section_search_finds_a_single_peak() -> None:
-    asked: list[float] = []
-
-    def evaluate(lam: float) -> tuple[float, float]:
-        asked.append(lam)
-        return -abs(lam - 0.37), 0.0
-
-    answers = list(islice(peers.golden(evaluate, 0), 12))
-    assert len(asked) == 12
-    assert answers[-1] == pytest.approx(0.37, abs=peers.GOLDEN**11)
-
-
-def test_the_papers_fit_has_the_right_gradient() -> None:
-    lams = np.array([0.1, 0.4, 0.5, 0.9])
-    squares, targets = (lams[:, None] - lams) ** 2, np.array([0.3, -1.0, 1.2, 0.4])
-    logs = peers.LOG_STARTS[1]
-    _, gradient = peers._negative_log_likelihood(logs, squares, targets)
-    for k, step in enumerate(1e-6 * np.eye(3)):
-        ends = [
-            peers._negative_log_likelihood(logs + s, squares, targets)[0] for s in (step, -step)
-        ]
-        assert gradient[k] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)
 
 
 def test_a_missing_ax_is_left_out(
@@ -250,16 +130,6 @@ def test_stops_and_coverage_are_counted() -> None:
     assert calibration.missed(stored, *place, n="6") == (2, 15, 20)
 
 
-def test_a_stop_is_right_if_the_loss_is_small() -> None:
-    problem = problems.Problem("bump", "images", 0.001, 0)
-    lams = np.linspace(0, 1, 9).tolist()
-    surrogate = ours.fit(lams, [problem.scores(lam, j) for j, lam in enumerate(lams)], "matern")
-    assert ours.stop(surrogate, problem, problem.best_lam) == {"n": 9, "right": True}
-    assert ours.stop(surrogate, problem, 0.0) == {"n": 9, "right": False}
-    early = ours.fit(lams[:4], [problem.scores(lam, j) for j, lam in enumerate(lams[:4])], "matern")
-    assert ours.stop(early, problem, problem.best_lam) == {}
-
-
 def test_the_report_is_stored_with_its_sources(capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["ours-auto-matern", "ours-rotating-matern", "golden"]
     search.main(["--methods", *methods, *TINY])
@@ -276,7 +146,7 @@ def test_the_report_is_stored_with_its_sources(capsys: pytest.CaptureFixture[str
         assert part in text
     stored = json.loads(Path("summary.json").read_text())
     assert stored["commands"] == [
-        f"python examples/benchmarks/search.py {shlex.join(['--methods', *methods, *TINY])}"
+        f"python -m examples.benchmarks.search {shlex.join(['--methods', *methods, *TINY])}"
     ]
     by_method = {row["method"]: row for row in stored["regret"]}
     mean = np.mean([row["regrets"] for row in runs_in(Path("runs/golden.own.jsonl"))[:2]], axis=0)

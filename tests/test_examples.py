@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from examples.benchmarks import busy, forward_share, images, rounding, seeds, startup
+from lamsearch.config.prompt_files import read_prompts
+from lamsearch.evaluation.image_plan import image_plan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -41,6 +47,7 @@ def test_search_own_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     assert result.lam == pytest.approx(truth, abs=0.03)
 
 
+@pytest.mark.slow
 def test_make_anchor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = example("make_anchor.py").main(output=str(tmp_path / "anchor"), pairs=4, steps=2)
     assert "step 2: loss" in capsys.readouterr().out
@@ -48,34 +55,84 @@ def test_make_anchor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_benchmark_of_the_forward_share(capsys: pytest.CaptureFixture[str]) -> None:
-    share = example("benchmarks/forward_share.py").main(budget=2, images=4)
+    share = forward_share.main(budget=2, images=4)
     assert 0 < share < 1
     assert "forward passes" in capsys.readouterr().out
 
 
-def test_benchmark_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    module = example("benchmarks/seeds.py")
-    rows = module.main(seeds=1, budget=2, output="seeds.json")
+def test_benchmark_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = seeds.main(seeds=1, budget=2, output="seeds.json")
     assert rows[0]["regret"] >= 0
     assert f"| λ* | {rows[0]['regret']:.2f} % |" in capsys.readouterr().out
-    assert module.main(seeds=1, budget=2, output="seeds.json") == rows
+    assert seeds.main(seeds=1, budget=2, output="seeds.json") == rows
+    assert seeds.mean_text([1.0, 2.0, 3.0]) == "2.00 ± 0.58 %"
 
 
 def test_benchmark_of_images(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = example("benchmarks/images.py")
-    monkeypatch.setattr(module, "BUDGETS", (180,))
-    rows = module.main(seeds=2)
+    monkeypatch.setattr(images, "BUDGETS", (180,))
+    rows = images.main(seeds=2)
     assert [row["way"] for row in rows] == ["fixed", "rotating", "auto"]
     assert all(0 <= regret <= 100 for row in rows for regret in row["regret"])
     assert capsys.readouterr().out.count("| 180 | ") == 3
     assert json.loads(Path("images.json").read_text())["rows"] == rows
+    monkeypatch.delattr(images, "run_study")  # everything is stored
+    assert images.main(seeds=2) == rows
 
 
+def test_simulated_studies_use_the_prompts_of_real_ones() -> None:
+    prompts = read_prompts(EXAMPLES.parent / "lamsearch" / "miniature" / "prompts.txt")
+    assert len(prompts) == images.PROMPTS
+    stored = images.stored_images(300, seed=5)
+    # The stored images go through the prompts in the order of the file, again and again.
+    used = [prompts[number % images.PROMPTS] for number in stored]
+    assert used == [image.prompt for image in image_plan(prompts, 300, 5)]
+    assert np.bincount(stored // images.PROMPTS).min() > 30
+
+
+def test_benchmark_of_rounding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rounding, "METHODS", ("ours-rotating-matern",))
+    small = {"budget": 6, "families": ["miniature"]}
+    rows = rounding.main(seeds=1, **small)
+    assert [row["n"] for row in rows] == [6] * 3
+    assert all(math.isnan(row["error"]) and row["largest"] < 1 for row in rows)
+    assert "1 seeds" in capsys.readouterr().out
+    stored = json.loads(Path("rounding.json").read_text())["rows"]
+    assert [row["error"] for row in stored] == [None] * 3
+    monkeypatch.delattr(rounding, "compare")  # everything is stored
+    assert [row["rounded"] for row in rounding.main(seeds=1, **small)] == [
+        row["rounded"] for row in rows
+    ]
+
+
+@pytest.mark.slow
+def test_benchmark_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert startup.command_seconds(startup.COMMANDS["--version"], tmp_path) > 0
+    with pytest.raises(SystemExit, match="ended with 2: lamsearch: error"):
+        startup.command_seconds(startup.Command(["run", "--nonsense"]), tmp_path)
+    assert startup.first_image_seconds(tmp_path) > 0
+    monkeypatch.setattr(startup, "SEARCH", ("run", "--nonsense"))
+    with pytest.raises(SystemExit, match="without an image"):
+        startup.first_image_seconds(tmp_path)
+
+
+@pytest.mark.slow
+def test_benchmark_of_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(busy, "SETTINGS", {"one thread": {"OMP_NUM_THREADS": "1"}})
+    seconds = busy.main(repetitions=1, budget=1, images=2)["seconds"]["one thread"]
+    assert all(len(seconds[place]) == 1 and seconds[place][0] > 0 for place in ("alone", "busy"))
+    assert "| one thread | " in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_the_miniature_world_can_be_rebuilt(tmp_path: Path) -> None:
-    build = [sys.executable, str(EXAMPLES / "miniature" / "build.py"), "--smoke", "--output"]
-    subprocess.run([*build, str(tmp_path)], check=True)
+    build = [sys.executable, "-m", "examples.miniature.build", "--smoke", "--output"]
+    subprocess.run([*build, str(tmp_path)], check=True, cwd=EXAMPLES.parent)
     built, bundled = (
         sorted(str(file.relative_to(folder)) for file in folder.rglob("*.*"))
         for folder in (tmp_path / "world", EXAMPLES.parent / "lamsearch" / "miniature")

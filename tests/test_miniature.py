@@ -12,7 +12,7 @@ import torch
 
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.config.settings import Settings, load_settings
-from lamsearch.evaluation.images import load_anchor
+from lamsearch.evaluation.loading import load_anchor
 from lamsearch.rewards import CheckedReward, load_reward
 
 WORLD = Path(__file__).parents[1] / "lamsearch" / "miniature"

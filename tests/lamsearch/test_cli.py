@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
+import optuna
 import pytest
 from matplotlib.image import imread
 
 from lamsearch import cli
+from lamsearch.process import spin_less
+from lamsearch.study.database import Study
+from studies import begin
 
 FIELDS = {
     "lam",
@@ -31,6 +39,7 @@ FIELDS = {
     "others",
     "constraint",
     "confirmation",
+    "notes",
 }
 
 
@@ -166,7 +175,7 @@ def test_other_problems_have_status_1_and_debug_shows_the_traceback(
         cli.main(["show", "absent", "--debug"])
 
 
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_says_how_to_resume(
     world: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lamsearch.report.progress import SearchProgress
@@ -178,7 +187,7 @@ def test_ctrl_c_says_how_to_go_on(
         patch.setattr(SearchProgress, "scored", interrupt)
         assert run(world) == 1
     error = capsys.readouterr().err
-    assert "stopped; go on with: lamsearch run --anchor b500" in error
+    assert "stopped; resume with: lamsearch run --anchor b500" in error
     assert run(world) == 0
 
 
@@ -200,3 +209,76 @@ def test_an_unwritable_figure_is_one_line(
     for output in ("absent/figure.png", "figure.xyz"):
         assert cli.main(["plot", "b500-pickscore-seed0", "-o", output]) == 2
         assert f"cannot write {output}" in capsys.readouterr().err
+
+
+def test_list_shows_every_study_and_its_state(
+    world: Path,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = "sqlite:///lamsearch-studies/studies.db"
+    assert run(world, "--confirm", "4") == 0
+    half = Study.create("half", storage)
+    evaluation = begin(half, 1)
+    assert evaluation is not None
+    half.release(evaluation)
+    Study.create("new", storage)
+    optuna.create_study(study_name="other", storage=storage, direction="minimize")
+    capsys.readouterr()
+    assert cli.main(["list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["studies"]}
+    # The confirmation belongs to its study.
+    assert list(rows) == ["b500-pickscore-seed0", "half", "new", "other"]
+    done = rows["b500-pickscore-seed0"]
+    assert (done["anchor"], done["reward"], done["evaluations"]) == ("b500", "pickscore", 4)
+    assert 0 <= done["lam"] <= 1
+    states = [row["state"] for row in rows.values()]
+    assert states == ["idle", "interrupted", "empty", "foreign"]
+    monkeypatch.setenv("COLUMNS", "120")
+    assert cli.main(["list"]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in rows)
+    assert cli.main(["list", "--storage", "sqlite:///absent.db"]) == 1
+    assert "absent.db does not exist" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"lamsearch {version('lamsearch')}\n"
+
+
+def test_deprecations_inside_libraries_are_silent(here: Path) -> None:
+    code = (
+        "import sys, warnings; from lamsearch import cli; cli.main(sys.argv[1:]);"
+        "warnings.warn_explicit('inside', FutureWarning, 'x.py', 1, module='torch.jit._script');"
+        "warnings.warn_explicit('a reward', FutureWarning, 'y.py', 1, module='my_reward')"
+    )
+    arguments = [sys.executable, "-c", code, "plot", "study", "-o", "figure.xyz"]
+    error = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
+    assert "inside" not in error
+    assert "a reward" in error
+
+
+def test_spinning_is_shortened_for_small_models_on_the_cpu_only(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environment := {})
+    spin_less(world / "reference", device="cuda")
+    spin_less(tmp_path / "not-local", device="cpu")
+    assert environment == {}
+    large = tmp_path / "large"
+    large.mkdir()
+    with (large / "model.safetensors").open("wb") as file:
+        file.truncate(65_000_000)
+    spin_less(large, device="cpu")
+    assert environment == {}
+    spin_less(world / "reference", device="cpu")
+    assert environment == {"GOMP_SPINCOUNT": "1000"}
+    environment.clear()
+    environment["OMP_WAIT_POLICY"] = "ACTIVE"  # the user's word counts
+    spin_less(world / "reference", device="cpu")
+    spin_less()
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,10 +16,13 @@ import optuna
 import pytest
 
 import lamsearch
-from lamsearch.bayesopt.config import SearchOptions
+from lamsearch.bayesopt.config import SearchConfig
+from lamsearch.bayesopt.policy import AllocationPolicy
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
 from lamsearch.study.database import Study
+from lamsearch.study.history import Budget
 from lamsearch.study.records import Batch, Evaluation
+from studies import begin, finished
 
 EFFECTS = np.random.default_rng(0).normal(0, 1.0, 40)
 RESIDUALS = np.random.default_rng(1).normal(0, 0.05, 40)
@@ -148,8 +152,7 @@ def test_run_gives_the_same_scores_in_any_batch_size(world: Path, in_tmp: Path) 
     for size in (1, 4, 64):
         name = f"batch{size}"
         lamsearch.run(**run_options(world, in_tmp, study=name, batch_size=size))
-        study = Study(name, f"sqlite:///{in_tmp}/studies.db")
-        rows[size] = {e.lam: e.row for e in study.evaluations()}
+        rows[size] = {e.lam: e.row for e in finished(name, f"sqlite:///{in_tmp}/studies.db")}
     for size in (1, 4):
         for lam, row in rows[64].items():
             np.testing.assert_allclose(rows[size][lam], row, rtol=0, atol=1e-4)
@@ -205,13 +208,13 @@ def test_sigkill_in_the_middle_changes_nothing(world: Path, in_tmp: Path) -> Non
     wait_for_scores(url, trials=3, process=process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert len(Study("killed", url).evaluations()) < 6
+    assert len(finished("killed", url)) < 6
     resumed = lamsearch.run(**run_options(world, in_tmp, **options, study="killed"))
     assert [e.lam for e in resumed.evaluations] == [e.lam for e in whole.evaluations]
     assert [e.value for e in resumed.evaluations] == [e.value for e in whole.evaluations]
     assert (resumed.lam, resumed.lam_interval) == (whole.lam, whole.lam_interval)
     assert resumed.others == whole.others
-    stored = [Study(name, url).evaluations() for name in ("whole", "killed")]
+    stored = [finished(name, url) for name in ("whole", "killed")]
     for of_whole, of_killed in zip(*stored, strict=True):
         np.testing.assert_array_equal(of_killed.row, of_whole.row)
         np.testing.assert_array_equal(of_killed.other_row("clip"), of_whole.other_row("clip"))
@@ -257,7 +260,7 @@ def test_a_budget_of_images_is_spent_on_new_lams_and_on_more_images(
     images = [e.images for e in result.evaluations]
     assert sum(images) == 250
     assert min(images[:4]) >= 32
-    trials = Study("auto", options["storage"]).evaluations()
+    trials = finished("auto", options["storage"])
     assert len(trials) > len(result.evaluations)
     assert len({e.lam for e in result.evaluations}) == len(result.evaluations)
     for row in result.evaluations:
@@ -283,7 +286,7 @@ def test_a_rotating_plan_shows_each_lam_other_images(world: Path, in_tmp: Path) 
     options = run_options(world, in_tmp, images=9, plan="rotating", study="rotating")
     result = lamsearch.run(**options)
     assert [e.images for e in result.evaluations] == [9] * 5
-    seen = [set(e.scores) for e in Study("rotating", options["storage"]).evaluations()]
+    seen = [set(e.scores) for e in finished("rotating", options["storage"])]
     assert all({0, 1, 2} <= ids for ids in seen)
     assert len(set.union(*seen)) > 13
     assert not any(a <= b for i, a in enumerate(seen) for b in seen[:i])
@@ -293,7 +296,7 @@ def test_unusable_plans_are_refused(world: Path, in_tmp: Path) -> None:
     for wrong, message in (
         ({"images": 0}, "images 0 given, expected a number of at least 2"),
         ({"images": "many"}, "images 'many' given"),
-        ({"plan": "other"}, "plan 'other' given, expected one of rotating, fixed"),
+        ({"plan": "other"}, "plan 'other' given, expected one of fixed, rotating"),
         ({"images": "auto", "plan": "rotating"}, "plan 'rotating' given with images auto"),
     ):
         with pytest.raises(SettingsError, match=message):
@@ -301,34 +304,34 @@ def test_unusable_plans_are_refused(world: Path, in_tmp: Path) -> None:
 
 
 def test_workers_on_a_budget_of_images_never_make_an_image_twice() -> None:
-    options = SearchOptions(budget=400, seed=1)
-    study = Study("s", None, sampler=options.sampler())
+    policy = AllocationPolicy(SearchConfig(budget=400, seed=1))
+    study = Study.create("s", None)
     rng = np.random.default_rng(0)
     held: list[Evaluation] = []
     while True:
-        evaluation = study.next_evaluation(400, options.allocate)
+        evaluation = begin(study, Budget(400, counts_images=True), policy)
         if evaluation is not None:
             held.append(evaluation)
         if evaluation is None or len(held) == 3:
             if not held:
                 break
             done = held.pop(int(rng.integers(len(held))))  # workers finish in any order
-            ids = range(*done.image_range)
+            ids = range(*done.images[0])
             values = -((done.lam - 0.6) ** 2) + EFFECTS[np.array(ids) % 40] * (1 + 0.1 * done.lam)
             study.record(done, Batch(ids, values.tolist(), plan_size=1024))
             study.finish(done)
-    made = [(e.lam, i) for e in study.evaluations() for i in e.scores]
+    made = [(e.lam, i) for e in study.history().finished for i in e.scores]
     assert len(made) == len(set(made)) == 400
 
 
 def test_a_lam_without_usable_images_is_not_tried_for_ever() -> None:
-    options = SearchOptions(budget=300)
-    study = Study("s", None, sampler=options.sampler())
+    policy = AllocationPolicy(SearchConfig(budget=300))
+    study = Study.create("s", None)
     tried = []
     for _ in range(12):
-        evaluation = study.next_evaluation(300, options.allocate)
+        evaluation = begin(study, Budget(300, counts_images=True), policy)
         assert evaluation is not None
-        ids = range(*evaluation.image_range)
+        ids = range(*evaluation.images[0])
         tried.append((evaluation.lam, ids.start))
         bad = 0.3 < evaluation.lam < 0.45
         rows = np.full(len(ids), np.nan) if bad else -((evaluation.lam - 0.6) ** 2) + EFFECTS[:1]
@@ -344,19 +347,18 @@ def test_a_lam_without_usable_images_is_not_tried_for_ever() -> None:
 
 def test_what_a_dead_process_enqueued_is_taken_up() -> None:
     def lams(dies: bool) -> list[tuple[float, int]]:
-        options = SearchOptions(budget=250)
-        study = Study("s", None, sampler=options.sampler())
+        policy = AllocationPolicy(SearchConfig(budget=250))
+        study = Study.create("s", None)
         order = []
         while True:
             if dies and len(order) == 5:
-                step = options.allocate(study.evaluations(), 90)
-                attributes = {"images": [step.start, step.stop]}
-                study._study.enqueue_trial({"lam": step.lam}, user_attrs=attributes)
+                lam, images = policy(dataclasses.replace(study.history(), left=90))
+                study._study.enqueue_trial({"lam": lam}, user_attrs={"images": [*images[0]]})
                 dies = False
-            evaluation = study.next_evaluation(250, options.allocate)
+            evaluation = begin(study, Budget(250, counts_images=True), policy)
             if evaluation is None:
                 return order
-            ids = range(*evaluation.image_range)
+            ids = range(*evaluation.images[0])
             order.append((evaluation.lam, ids.start))
             values = -((evaluation.lam - 0.6) ** 2) * (1 + 0.1 * EFFECTS[np.array(ids) % 40])
             study.record(evaluation, Batch(ids, values.tolist(), plan_size=1024))

@@ -1,0 +1,85 @@
+"""The held-out confirmation: λ = 0, λ = 1 and λ* on images that the search has not seen.
+
+It is a study of its own in the same database, so it resumes like any other. With a larger number of
+images later, only those that are missing are generated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lamsearch.evaluation.image_plan import GROWING, PlannedImage
+from lamsearch.evaluation.loading import Models
+from lamsearch.loop import Progress, search_loop
+from lamsearch.report.confirmation import (
+    confirmation_lams,
+    confirmation_name,
+    read_confirmation,
+)
+from lamsearch.report.summary import Summary
+from lamsearch.study.database import Study
+from lamsearch.study.history import Budget, History, Proposal
+
+
+@dataclass(frozen=True)
+class ConfirmationPolicy:
+    """Proposes, λ by λ, the images that it lacks.
+
+    Attributes:
+        lams: λs to evaluate.
+        images: Number of images at each of them.
+    """
+
+    lams: Sequence[float]
+    images: int
+
+    def __call__(self, history: History) -> Proposal | None:
+        """Return the first λ that lacks images, and these; None where no λ lacks any.
+
+        A failed evaluation is tried again where nothing else was scored at its λ.
+        """
+        seen = dict.fromkeys(self.lams, 0)
+        for evaluation in (*history.spent, *history.running):
+            if evaluation.images:
+                seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.images[-1][1])
+        lacking = (lam for lam in self.lams if seen[lam] < self.images)
+        lam = next(lacking, None)
+        return None if lam is None else Proposal(lam, ((seen[lam], self.images),))
+
+
+def confirm(
+    summary: Summary,
+    study: Study,
+    models: Models,
+    plan: Sequence[PlannedImage],
+    images: int,
+    *,
+    progress: Progress | None = None,
+) -> Summary:
+    """Return the summary with the confirmation of its answer; missing images are generated.
+
+    Args:
+        summary: The answer to confirm.
+        study: The study that it comes from.
+        models: What evaluates the images.
+        plan: Held-out images, `images` or more.
+        images: Number of images at each λ.
+        progress: Receives what happens.
+
+    Raises:
+        StudyError: If the confirmation was begun with other settings.
+        EvaluationError: If no usable image comes out at some λ.
+    """
+    lams = confirmation_lams(summary.lam)
+    name = confirmation_name(study.name, summary.lam)
+    held_out = study.beside(name, (min(lams), max(lams)))
+    pinned = {"confirms": study.name, "lams": list(lams)}
+    held_out.bind({**pinned, **models.manifest(plan[:GROWING])})
+    if progress is not None:
+        progress.confirming(len(lams), images)
+    with models.evaluation(plan) as evaluation:
+        policy = ConfirmationPolicy(lams, images)
+        search_loop(held_out, evaluation, policy, Budget(), progress=progress)
+    return dataclasses.replace(summary, confirmation=read_confirmation(held_out, summary.lam))

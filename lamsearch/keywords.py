@@ -1,0 +1,64 @@
+"""The keywords of `lamsearch.search` and `lamsearch.run`: the fields of the configs, as types.
+
+A test keeps them equal to the fields, which have the defaults, ranges and descriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, is_typeddict
+
+from lamsearch.config.strict_table import did_you_mean
+from lamsearch.loop import Progress
+
+
+class SearchKeywords(TypedDict, total=False):
+    """Fields of `lamsearch.bayesopt.config.SearchConfig`, but for the budget."""
+
+    bounds: tuple[float, float]
+    seed: int
+    acquisition: str
+    kernel: str
+    recommend: str
+    noise: str
+    epsilon: float | str | None
+    constraint: str | None
+    confidence: float
+
+
+class RunKeywords(SearchKeywords, total=False):
+    """Those of a search, of `ImagesConfig` and `ConfirmationConfig`, and where things are.
+
+    Attributes:
+        config: The settings file; by default `./lamsearch.toml`, or else the bundled one.
+        study: Name of the study, by default made of the anchor, the reward and the seed.
+        storage: SQLAlchemy URL of its database, by default a file in `lamsearch-studies`.
+        progress: Receives what happens.
+    """
+
+    images: int | str
+    plan: str
+    prompts: str | Path | None
+    batch_size: int
+    device: str | None
+    also: Sequence[str]
+    confirm: int
+    confirm_prompts: str | Path | None
+    config: str | Path | None
+    study: str | None
+    storage: str | None
+    progress: Progress | None
+
+
+def check_keywords(function: str, given: Mapping[str, Any], known: type) -> None:
+    """Refuse a keyword that a function does not have, as Python would.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    assert is_typeddict(known)
+    for name in given:
+        if name not in known.__annotations__:
+            hint = did_you_mean(name, known.__annotations__)
+            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{hint}")

@@ -1,0 +1,106 @@
+"""What users may rely on: public names, keywords and flags, all pinned to the options' fields."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import get_args
+
+import pytest
+
+import lamsearch
+from lamsearch.bayesopt.acquisition import ACQUISITIONS
+from lamsearch.bayesopt.config import Acquisition, Kernel, SearchConfig
+from lamsearch.cli import _parser
+from lamsearch.evaluation.config import ConfirmationConfig, ImagesConfig
+from lamsearch.flags import GROUPS, details
+from lamsearch.keywords import RunKeywords, SearchKeywords
+from lamsearch.surrogate.prior import CORRELATIONS
+
+CONFIGS = (SearchConfig, ImagesConfig, ConfirmationConfig)
+
+
+def test_public_names() -> None:
+    assert lamsearch.__all__ == ["LamSampler", "LamsearchError", "Summary", "run", "search"]
+    assert {*lamsearch.__all__, "__version__"} <= {*dir(lamsearch)}
+    for name in lamsearch.__all__:
+        assert getattr(lamsearch, name).__name__ == name
+    assert lamsearch.__version__ == version("lamsearch")
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        lamsearch.absent  # noqa: B018
+
+
+def test_functions_are_not_hidden_by_modules() -> None:
+    """`lamsearch.search` is a function, whatever was imported before."""
+    code = (
+        "import lamsearch.cli, lamsearch.bayesopt.policy, lamsearch.image_search, lamsearch;"
+        "print(callable(lamsearch.run), callable(lamsearch.search), callable(lamsearch.run))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 3
+
+
+def test_keywords_are_the_fields() -> None:
+    search = {*SearchConfig.model_fields} - {"budget"}
+    assert {*SearchKeywords.__annotations__} == search
+    places = {"config", "study", "storage", "progress"}
+    images = {*ImagesConfig.model_fields, *ConfirmationConfig.model_fields}
+    assert {*RunKeywords.__annotations__} == search | images | places
+
+
+def test_choices_are_those_that_exist() -> None:
+    assert set(get_args(Acquisition)) == set(ACQUISITIONS)
+    assert set(get_args(Kernel)) == {"auto", *CORRELATIONS}
+
+
+def test_every_field_is_described_and_is_a_flag() -> None:
+    fields = {name: field for config in CONFIGS for name, field in config.model_fields.items()}
+    help_text = _run_help()
+    for name, field in fields.items():
+        assert field.description
+        assert field.description.endswith(".")
+        assert details(field)["group"] in GROUPS
+        assert f"--{name.replace('_', '-')}" in help_text
+    for heading in (*GROUPS, "storage", "output"):
+        assert f"\n{heading}:\n" in help_text
+
+
+def test_flags_that_are_not_given_leave_the_defaults_to_the_fields() -> None:
+    required = ["run", "--anchor", "a", "--reward", "r", "--budget", "3"]
+    given = vars(_parser(required).parse_args(required))
+    assert not given.keys() & (
+        {*ImagesConfig.model_fields, *ConfirmationConfig.model_fields, *SearchConfig.model_fields}
+        - {"budget"}
+    )
+    every = [*required, "--bounds", "0", "2", "--images", "auto", "--also", "x, y,"]
+    parsed = vars(_parser(every).parse_args(every))
+    assert (parsed["bounds"], parsed["images"], parsed["also"]) == ([0.0, 2.0], "auto", ["x", "y"])
+
+
+def test_a_misspelt_keyword_is_a_type_error_with_a_hint() -> None:
+    with pytest.raises(TypeError, match=r"search\(\) got an .* 'bound'; did you mean 'bounds'\?"):
+        lamsearch.search(float, bound=(0, 1))
+    with pytest.raises(TypeError, match=r"run\(\) got an .* 'image'; did you mean 'images'\?"):
+        lamsearch.run("a", "r", image=3)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("lamsearch.cli", {"pydantic", "rich", "torch"}),
+        ("lamsearch.bayesopt.config, lamsearch.evaluation.config", {"torch", "numpy", "optuna"}),
+        ("lamsearch.report.summary", {"diffusers", "transformers", "botorch", "matplotlib"}),
+        ("lamsearch.function_search", {"diffusers", "transformers", "botorch", "matplotlib"}),
+    ],
+)
+def test_modules_import_only_what_they_need(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(*({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def _run_help() -> str:
+    run = next(a for a in _parser(["run"])._actions if a.choices is not None).choices["run"]
+    text: str = run.format_help()
+    return text
