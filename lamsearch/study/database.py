@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -19,25 +19,13 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from lamsearch.errors import EvaluationError, StudyError
-from lamsearch.study.history import Budget, History, Policy
+from lamsearch.study.history import Assignment, Budget, History, Policy
 from lamsearch.study.leases import Leases
 from lamsearch.study.records import PARAMETER, Batch, Evaluation
 from lamsearch.study.storage import open_storage, redacted_url
 from lamsearch.study.trials import Trials
 
 _MANIFEST_KEY = "manifest"
-
-
-class Assignment(NamedTuple):
-    """What a worker is to do.
-
-    Attributes:
-        evaluation: The evaluation, leased to this worker, with the scores it has already.
-        images_done: Number of images that the whole study has scored.
-    """
-
-    evaluation: Evaluation
-    images_done: int
 
 
 class Study:

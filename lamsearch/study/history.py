@@ -36,6 +36,18 @@ class Proposal(NamedTuple):
     images: ImageRanges | None = None
 
 
+class Assignment(NamedTuple):
+    """What a worker is to do.
+
+    Attributes:
+        evaluation: The evaluation, leased to this worker, with the scores it has already.
+        images_done: Number of images that the whole study has scored.
+    """
+
+    evaluation: Evaluation
+    images_done: int
+
+
 @dataclass(frozen=True)
 class History:
     """The trials of a study, read at one moment.

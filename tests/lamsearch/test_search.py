@@ -217,7 +217,7 @@ def test_sigkill_in_the_middle_changes_nothing(world: Path, in_tmp: Path) -> Non
     stored = [finished(name, url) for name in ("whole", "killed")]
     for of_whole, of_killed in zip(*stored, strict=True):
         np.testing.assert_array_equal(of_killed.row, of_whole.row)
-        np.testing.assert_array_equal(of_killed.other_row("clip"), of_whole.other_row("clip"))
+        np.testing.assert_array_equal(of_killed.tracked_row("clip"), of_whole.tracked_row("clip"))
 
 
 def wait_for_scores(url: str, *, trials: int, process: subprocess.Popen[bytes]) -> None:

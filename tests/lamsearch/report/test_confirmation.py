@@ -165,7 +165,7 @@ def test_the_answer_is_confirmed_on_prompts_new_to_the_search(
     answer = rows[round(result.lam, 6)]
     for d in confirmed.differences:
         at, other = (
-            e.row if d.reward == "pickscore" else e.other_row("clip")
+            e.row if d.reward == "pickscore" else e.tracked_row("clip")
             for e in (answer, rows[d.versus])
         )
         assert d.value == pytest.approx(np.nanmean(at - other))

@@ -54,7 +54,7 @@ def test_other_rewards_are_reported_with_their_gain_over_the_reference(shown: Sh
 
 def test_few_images_are_said_to_be_few(shown: Shown) -> None:
     few = lamsearch.search(lambda lam: scores(lam)["score"][:20], budget=4)
-    assert "few images (20 at a λ): with less than 32" in shown(few)
+    assert "few images (20 at some λ): below 32" in shown(few)
     assert "few images" not in shown(lamsearch.search(lambda lam: scores(lam)["score"], budget=4))
     assert "few images" not in shown(lamsearch.search(lambda lam: -lam, budget=4))
 
@@ -156,7 +156,7 @@ def test_a_kill_and_a_resume_keep_the_others_and_the_constraint(tmp_path: Path) 
     assert (resumed.lam, resumed.constraint) == (whole.lam, whole.constraint)
     assert resumed.others == whole.others
     for e in finished("x", url):
-        np.testing.assert_array_equal(e.other_row("guard"), scores(e.lam)["guard"])
+        np.testing.assert_array_equal(e.tracked_row("guard"), scores(e.lam)["guard"])
     with pytest.raises(StudyError, match=r"confidence was 0.9, is 0.95"):
         lamsearch.search(scores, **{**options, "confidence": 0.95}, storage=url, study="x")
     with pytest.raises(StudyError, match=r"constraint was 'guard >= reference - 0.08', is None"):
