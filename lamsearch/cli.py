@@ -76,31 +76,38 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         help="print the version and exit",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    run = commands.add_parser("run", help="search λ, or resume a search")
-    run.set_defaults(command=_run)
-    if given[:1] == ["run"]:  # the fields' classes take time to import
-        _add_run_flags(run)
-    show = commands.add_parser("show", help="print the answer of a study")
-    show.set_defaults(command=_show)
-    plot = commands.add_parser("plot", help="draw the curve and the images of a study")
-    plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".png, .svg")
-    plot.set_defaults(command=_plot)
-    listing = commands.add_parser("list", help="list the studies of a storage")
-    listing.set_defaults(command=_list)
-    for each in (show, plot):
-        each.add_argument("study", metavar="STUDY")
-    for each in (run, show, plot, listing):
-        storage = each.add_argument_group("storage")
-        storage.add_argument(
-            "--storage", metavar="URL", help="URL of the database [sqlite, in lamsearch-studies]"
-        )
-        if each is run:
-            storage.add_argument("--study", metavar="NAME", help="[ANCHOR-REWARD-seedS]")
-        output = each.add_argument_group("output")
-        if each is not plot:
-            output.add_argument("--json", action="store_true", help="print one JSON object")
-        output.add_argument("--debug", action="store_true", help="show tracebacks and warnings")
+    for name, command, help_ in (
+        ("run", _run, "search λ, or resume a search"),
+        ("show", _show, "print the answer of a study"),
+        ("plot", _plot, "draw the curve and the images of a study"),
+        ("list", _list, "list the studies of a storage"),
+    ):
+        added = commands.add_parser(name, help=help_)
+        added.set_defaults(command=command)
+        if name == "run" and given[:1] == ["run"]:  # the fields' classes take time to import
+            _add_run_flags(added)
+        if name in ("show", "plot"):
+            added.add_argument("study", metavar="STUDY", help="name of the study")
+        _add_places(added, name)
     return parser
+
+
+def _add_places(command: argparse.ArgumentParser, name: str) -> None:
+    """Add where studies are, and where the answer goes."""
+    storage = command.add_argument_group("storage")
+    storage.add_argument(
+        "--storage", metavar="URL", help="URL of the database [sqlite, in lamsearch-studies]"
+    )
+    if name == "run":
+        help_ = "name of the study [ANCHOR-REWARD-seedS]"
+        storage.add_argument("--study", metavar="NAME", help=help_)
+    output = command.add_argument_group("output")
+    if name == "plot":
+        help_ = "a .png, .svg or .pdf"
+        output.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=help_)
+    else:
+        output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument("--debug", action="store_true", help="show tracebacks and warnings")
 
 
 def _add_run_flags(run: argparse.ArgumentParser) -> None:
@@ -110,9 +117,9 @@ def _add_run_flags(run: argparse.ArgumentParser) -> None:
 
     run.add_argument("--anchor", required=True, metavar="NAME", help="anchor in the settings")
     run.add_argument(
-        "--reward", required=True, metavar="NAME", help='or a sum, "pickscore + 0.3*clip"'
+        "--reward", required=True, metavar="NAME", help='a reward, or a sum: "pickscore + 0.3*clip"'
     )
-    run.add_argument("--config", type=Path, metavar="FILE", help="settings [./lamsearch.toml]")
+    run.add_argument("--config", type=Path, metavar="FILE", help="settings file [./lamsearch.toml]")
     add_flags(run, (SearchConfig, ImagesConfig, ConfirmationConfig), required=("budget",))
 
 
@@ -187,7 +194,7 @@ def _stored(options: dict[str, Any]) -> Summary:
 
     spin_less()
     with quick_imports():
-        from lamsearch.report.summary import summarize
+        from lamsearch.report.summarize import summarize
         from lamsearch.study.database import Study
         from lamsearch.study.storage import DEFAULT_STORAGE
 

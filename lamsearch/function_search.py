@@ -11,7 +11,8 @@ from lamsearch.errors import SettingsError
 from lamsearch.evaluation.functions import SCORE, FunctionEvaluation, Scores
 from lamsearch.keywords import SearchKeywords, check_keywords
 from lamsearch.loop import search_loop
-from lamsearch.report.summary import Summary, conclude
+from lamsearch.report.summarize import conclude
+from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
 from lamsearch.study.history import Budget
 

@@ -21,7 +21,8 @@ from lamsearch.evaluation.loading import load_models
 from lamsearch.keywords import RunKeywords, check_keywords
 from lamsearch.loop import search_loop
 from lamsearch.report.notes import unconfirmed
-from lamsearch.report.summary import Summary, conclude
+from lamsearch.report.summarize import conclude
+from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
 from lamsearch.study.gallery import Gallery
 from lamsearch.study.history import Budget, Policy
@@ -81,7 +82,7 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
 
 @dataclass(frozen=True)
 class _Job:
-    """What `run` was asked for, checked before anything is loaded.
+    """The arguments of `run`, checked before anything is loaded.
 
     Attributes:
         tracked: Names of the rewards to record beside the objective.

@@ -90,7 +90,7 @@ def test_a_misspelt_keyword_is_a_type_error_with_a_hint() -> None:
     [
         ("lamsearch.cli", {"pydantic", "rich", "torch"}),
         ("lamsearch.bayesopt.config, lamsearch.evaluation.config", {"torch", "numpy", "optuna"}),
-        ("lamsearch.report.summary", {"diffusers", "transformers", "botorch", "matplotlib"}),
+        ("lamsearch.report.summarize", {"diffusers", "transformers", "botorch", "matplotlib"}),
         ("lamsearch.function_search", {"diffusers", "transformers", "botorch", "matplotlib"}),
     ],
 )

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lamsearch.errors import LamsearchError
-from lamsearch.report.summary import summarize
+from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
 
 

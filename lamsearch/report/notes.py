@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lamsearch.bayesopt.config import Tolerance
 from lamsearch.report.rows import EvaluatedLam
+from lamsearch.report.summary import Note, Summary
 from lamsearch.study.history import Budget
 from lamsearch.surrogate.model import Surrogate
-
-if TYPE_CHECKING:
-    from lamsearch.report.summary import Summary
 
 ENOUGH_IMAGES = 32
 """With fewer, intervals hold less often than stated (`examples/benchmarks/images.py`)."""
@@ -22,20 +18,6 @@ _WIDER = 0.5
 
 _FLAT = 1e-6
 """A curve that rises by less towards a bound, in units of its range, is flat there."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """One caveat.
-
-    Attributes:
-        code: What kind it is, for programs: "bound", "image_noise", "few_images", "unfinished",
-            "stopped_early", "tracked_falls", "constraint_unmet" or "unconfirmed".
-        text: The sentence, for people.
-    """
-
-    code: str
-    text: str
 
 
 def answer_notes(summary: Summary) -> Iterator[Note]:

@@ -7,7 +7,7 @@ dimension, as in BoTorch's fully Bayesian models. f counts fantasies.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from botorch.models.model import Model
@@ -18,9 +18,7 @@ from linear_operator import to_linear_operator
 from torch import Tensor
 
 from lamsearch.surrogate.gaussian_process import condition
-
-if TYPE_CHECKING:
-    from lamsearch.surrogate.model import Surrogate
+from lamsearch.surrogate.model import Surrogate
 
 
 class BotorchSurrogate(Model):

@@ -8,8 +8,8 @@
 | W | `kriging_weights` | the posterior mean is center + Wᵀ(R̂ − center) | (n, g) |
 | v, c | `Observations.offset_variance`, `offset_covariance` | of the common offset | number, (n,) |
 
-`fitting.fit_surrogate` makes one; `to_botorch` turns it into a BoTorch model. Labels like eq-gain
-are those of the equations in docs/explanation/image-noise.md.
+`fitting.fit_surrogate` makes one; `botorch_adapter.BotorchSurrogate` wraps it for BoTorch. Labels
+like eq-gain are those of the equations in docs/explanation/image-noise.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,9 +27,6 @@ from lamsearch.surrogate.lookahead import NextError, believe_value, next_error, 
 from lamsearch.surrogate.mixture import mixed_covariance, mixed_variance
 from lamsearch.surrogate.observations import Observations
 from lamsearch.surrogate.standardization import Standardization
-
-if TYPE_CHECKING:
-    from lamsearch.surrogate.botorch_adapter import BotorchSurrogate
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,12 +179,6 @@ class Surrogate:
             process = believe_value(model.process, lam, model._next_error(lam), model.noise)
             model = dataclasses.replace(model, process=process)
         return model
-
-    def to_botorch(self) -> BotorchSurrogate:
-        """Return a BoTorch model of J, which BoTorch's acquisition functions take."""
-        from lamsearch.surrogate.botorch_adapter import BotorchSurrogate
-
-        return BotorchSurrogate(self)
 
     def _next_error(self, lams: Tensor) -> NextError:
         coefficients, variance = self.observations.next_error(lams)

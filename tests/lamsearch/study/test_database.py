@@ -17,7 +17,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
 from lamsearch.errors import EvaluationError, StudyError
-from lamsearch.report.summary import summarize
+from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
 from lamsearch.study.history import Budget, History, Proposal
 from lamsearch.study.leases import Leases

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lamsearch
-from lamsearch.report.summary import summarize
+from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
 from studies import finished
 

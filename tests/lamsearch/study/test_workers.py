@@ -23,7 +23,8 @@ from lamsearch import LamSampler
 from lamsearch.bayesopt.acquisition import CLEARANCE
 from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.policy import SearchPolicy
-from lamsearch.report.summary import Summary, summarize
+from lamsearch.report.summarize import summarize
+from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
 from lamsearch.study.history import History, Policy, Proposal
 from lamsearch.study.leases import LEASE_SECONDS, Leases

@@ -13,6 +13,7 @@ from botorch.acquisition import (
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 
+from lamsearch.surrogate.botorch_adapter import BotorchSurrogate
 from lamsearch.surrogate.fitting import condition_surrogate, fit_surrogate
 from lamsearch.surrogate.hyperparameters import MEMBERS, Hyperparameters
 from surrogate_data import GRID, independent, tensor
@@ -26,7 +27,7 @@ def fixed():
 
 
 def test_its_posterior_is_that_of_the_surrogate(fixed):
-    posterior = fixed.to_botorch().posterior(GRID[:, None])
+    posterior = BotorchSurrogate(fixed).posterior(GRID[:, None])
     means, covariances = fixed.joint(GRID)
     np.testing.assert_allclose(posterior.mean.squeeze(-1), means, atol=1e-8)
     np.testing.assert_allclose(posterior.distribution.covariance_matrix, covariances, atol=1e-8)
@@ -38,7 +39,7 @@ def test_its_posterior_is_that_of_the_surrogate(fixed):
 @pytest.mark.parametrize("name", ["logei", "qlognei", "qucb"])
 def test_acquisition_functions_run_on_it(name):
     surrogate = fit_surrogate(independent())
-    model, sampler = surrogate.to_botorch(), SobolQMCNormalSampler(torch.Size([64]), seed=0)
+    model, sampler = BotorchSurrogate(surrogate), SobolQMCNormalSampler(torch.Size([64]), seed=0)
     train_X = surrogate.observations.lams[:, None]
     acquisition = {
         "logei": lambda: LogExpectedImprovement(model, best_f=0.9),
@@ -59,7 +60,7 @@ def test_fantasies_average_to_the_posterior_mean():
     surrogate = fit_surrogate(independent())
     X = tensor(0.5, 0.9)[:, None, None]
     sampler = SobolQMCNormalSampler(torch.Size([64]), seed=0)
-    mean = surrogate.to_botorch().fantasize(X, sampler).posterior(GRID[:, None]).mean
+    mean = BotorchSurrogate(surrogate).fantasize(X, sampler).posterior(GRID[:, None]).mean
     assert mean.shape == (64, 2, MEMBERS, len(GRID), 1)
     expected = surrogate.mean(GRID)
     for candidate in mean.mean(dim=(0, 2)).squeeze(-1):

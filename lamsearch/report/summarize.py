@@ -1,0 +1,134 @@
+"""A study → its summary: fit, recommend, check the guards, and note the caveats."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lamsearch.bayesopt.config import FIVE_PERCENT, SearchConfig, Tolerance
+from lamsearch.bayesopt.evidence import Evidence
+from lamsearch.bayesopt.recommendation import Recommendation, recommend
+from lamsearch.errors import StudyError
+from lamsearch.report.confirmation import stored_confirmation
+from lamsearch.report.notes import answer_notes, stopped_early
+from lamsearch.report.rows import effective_beta, evaluated_lams
+from lamsearch.report.summary import BestObserved, ConstraintCheck, Summary, Within
+from lamsearch.report.tracked_rewards import (
+    TrackedReward,
+    tracked_means,
+    tracked_reward,
+    tracked_surrogates,
+)
+from lamsearch.study.database import Study
+from lamsearch.study.history import Budget, merged
+from lamsearch.study.records import Evaluation
+from lamsearch.study.storage import redacted_url
+
+_MOST = 0.5
+"""If only more images can reduce more than this share of the expected loss, they are the limit."""
+
+
+def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
+    """Return the answer of a study, and its confirmation if the database holds one.
+
+    Args:
+        study: With at least one finished evaluation.
+        tolerance: ε for `Summary.within`, by default 5 % of the curve's range.
+
+    Raises:
+        StudyError: If no evaluation is finished.
+    """
+    history, manifest = study.history(), study.manifest
+    bounds = manifest.get("bounds") or history.bounds or (0.0, 1.0)
+    evaluations = merged(history.within(bounds).finished)
+    if not evaluations:
+        raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
+    config = SearchConfig.from_manifest({"bounds": bounds, **manifest})
+    evidence = Evidence.from_evaluations(evaluations, config)
+    answer = _answer(evidence, tolerance or FIVE_PERCENT)
+    summary = Summary(
+        **_answer_fields(answer, config),
+        effective_beta=effective_beta(manifest.get("beta"), answer.lam),
+        evaluations=evaluated_lams(
+            evaluations,
+            evidence.surrogate.observations,
+            beta=manifest.get("beta"),
+            tracked=tracked_means(evaluations),
+        ),
+        unfinished=len(history.running),
+        anchor=manifest.get("anchor"),
+        reward=manifest.get("reward"),
+        study=study.name,
+        storage=redacted_url(study.storage),
+        seconds=sum(e.seconds for e in evaluations),
+        others=_tracked(evaluations, config, answer.lam),
+        constraint=_constraint_check(evidence, answer.lam),
+        confirmation=stored_confirmation(study, answer.lam),
+        notes=(),
+        beta=manifest.get("beta"),
+        surrogate=evidence.surrogate,
+    )
+    return dataclasses.replace(summary, notes=tuple(answer_notes(summary)))
+
+
+def conclude(study: Study, config: SearchConfig, budget: Budget) -> Summary:
+    """Return the answer of a search that just ended, saying so if its budget is not used up.
+
+    Raises:
+        StudyError: If no evaluation is finished.
+    """
+    summary = summarize(study, config.epsilon)
+    sure = summary.within.probability >= config.confidence
+    images = sum(evaluation.images for evaluation in summary.evaluations)
+    used = images if budget.counts_images else len(summary.evaluations)
+    if config.epsilon is None or not sure or used >= budget.amount:
+        return summary
+    return summary.with_note(stopped_early(summary, budget, config.epsilon))
+
+
+def _answer(evidence: Evidence, tolerance: Tolerance) -> Recommendation:
+    config = evidence.config
+    if config.constraint is not None and evidence.feasible is None:
+        name = config.constraint.name
+        raise StudyError(f"no score of the constraint's reward '{name}' in the study")
+    return recommend(
+        evidence.surrogate,
+        observed=config.answers_observed,
+        tolerance=tolerance,
+        feasible=evidence.feasible,
+        confidence=config.confidence,
+    )
+
+
+def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, Any]:
+    """Return the summary's fields that are the recommendation's."""
+    low, high = config.bounds
+    return {
+        "lam": answer.lam,
+        "value": answer.value,
+        "value_stderr": answer.value_stderr,
+        "lam_interval": answer.lam_interval,
+        "gain_over_reference": answer.gain_over_reference if low <= 0 <= high else None,
+        "gain_over_aligned": answer.gain_over_aligned if low <= 1 <= high else None,
+        "within": Within(answer.epsilon, answer.probability),
+        "limited_by": "images" if (answer.plan_share or 0) > _MOST else None,
+        "best_observed": BestObserved(*answer.best_observed),
+    }
+
+
+def _tracked(
+    evaluations: Sequence[Evaluation], config: SearchConfig, lam: float
+) -> tuple[TrackedReward, ...]:
+    surrogates = tracked_surrogates(evaluations, bounds=config.bounds)
+    return tuple(tracked_reward(fitted, name, lam) for name, fitted in surrogates.items())
+
+
+def _constraint_check(evidence: Evidence, lam: float) -> ConstraintCheck | None:
+    constraint, feasible = evidence.config.constraint, evidence.feasible
+    if constraint is None or feasible is None:
+        return None
+    probability = feasible(torch.tensor([lam], dtype=torch.float64)).item()
+    return ConstraintCheck(constraint.text, evidence.config.confidence, probability)
