@@ -52,10 +52,10 @@ class ConfirmationPolicy:
 def confirm(
     summary: Summary,
     study: Study,
+    *,
     models: Models,
     plan: Sequence[PlannedImage],
     images: int,
-    *,
     progress: Progress | None = None,
 ) -> Summary:
     """Return the summary with the confirmation of its answer; missing images are generated.
@@ -81,5 +81,5 @@ def confirm(
         progress.confirming(len(lams), images)
     with models.evaluation(plan) as evaluation:
         policy = ConfirmationPolicy(lams, images)
-        search_loop(held_out, evaluation, policy, Budget(), progress=progress)
+        search_loop(held_out, evaluation, policy=policy, budget=Budget(), progress=progress)
     return dataclasses.replace(summary, confirmation=read_confirmation(held_out, summary.lam))

@@ -59,5 +59,5 @@ def search(
     opened.bind(config.manifest(beta))
     function = FunctionEvaluation(evaluate, guard.name if guard else None)
     limit = Budget(config.budget)
-    search_loop(opened, function, SearchPolicy(config), limit)
+    search_loop(opened, function, policy=SearchPolicy(config), budget=limit)
     return conclude(opened, config, limit)

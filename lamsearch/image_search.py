@@ -60,14 +60,14 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
     models = load_models(
         job.settings,
         job.anchor,
-        job.objective,
-        job.tracked,
+        objective=job.objective,
+        tracked=job.tracked,
         device=job.images.device,
         batch_size=job.images.batch_size,
     )
     study.bind({**job.manifest(), **models.manifest(job.identifying_plan)})
     with models.evaluation(job.plan, Gallery(name, storage).keep) as evaluation:
-        search_loop(study, evaluation, job.policy, job.budget, progress=progress)
+        search_loop(study, evaluation, policy=job.policy, budget=job.budget, progress=progress)
     # Of several workers the last one to finish knows the answer, and confirms it. Read before the
     # answer is made: what another worker finishes later would not be in it.
     is_last = not study.has_live_workers
@@ -76,8 +76,14 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
         return summary
     if not is_last:
         return summary.with_note(unconfirmed())
-    held_out = job.held_out
-    return confirm(summary, study, models, held_out, job.confirmation.confirm, progress=progress)
+    return confirm(
+        summary,
+        study,
+        models=models,
+        plan=job.held_out,
+        images=job.confirmation.confirm,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class _Job:
         config = keywords.get("config")
         settings = load_settings(find_settings(None if config is None else Path(config)))
         chosen, objective = settings.anchor(anchor), parse_objective(reward, settings.rewards)
-        tracked = _tracked_names(settings, objective, images, search)
+        tracked = _tracked_names(settings, objective, images=images, search=search)
         file, held_out_file = _prompt_files(settings, images, confirmation)
         design = _block_design(images, search)
         plan = image_plan(read_prompts(file), design.total, search.seed)
@@ -161,7 +167,7 @@ def _block_design(images: ImagesConfig, search: SearchConfig) -> BlockDesign:
 
 
 def _tracked_names(
-    settings: Settings, objective: Objective, images: ImagesConfig, search: SearchConfig
+    settings: Settings, objective: Objective, *, images: ImagesConfig, search: SearchConfig
 ) -> list[str]:
     """Return the rewards to record beside the objective, all of which exist."""
     guard = search.constraint

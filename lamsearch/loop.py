@@ -41,9 +41,9 @@ class Progress(Protocol):
 def search_loop(
     study: Study,
     evaluate: Evaluate,
+    *,
     policy: Policy,
     budget: Budget,
-    *,
     progress: Progress | None = None,
 ) -> None:
     """Evaluate what the policy proposes until it or the budget ends; commit batch by batch."""

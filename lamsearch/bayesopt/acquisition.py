@@ -95,7 +95,6 @@ def next_lam(
     pending: Sequence[float] = (),
     feasible: Feasible | None = None,
     observed: bool = False,
-    delta: float = 0.1,
 ) -> float:
     """Return the λ to evaluate next, a pure function of the arguments.
 
@@ -112,7 +111,6 @@ def next_lam(
         feasible: Probability that a constraint holds; it weighs the candidates.
         observed: Whether the answer will be the evaluation with the largest mean score, as in the
             paper; "ei" is then the improvement on that (Eq. 43 with f⁺ = max R̂).
-        delta: δ of the upper confidence bound.
 
     Raises:
         ValueError: If the acquisition is unknown.
@@ -124,7 +122,7 @@ def next_lam(
     occupied = torch.tensor(known, dtype=torch.float64)
     if pending:
         surrogate = surrogate.believe(torch.tensor(pending, dtype=torch.float64))
-    criterion = ACQUISITIONS[acquisition](surrogate, _Situation(feasible, observed, delta))
+    criterion = ACQUISITIONS[acquisition](surrogate, _Situation(feasible, observed))
 
     def distance(lams: Tensor) -> Tensor:
         return (lams[:, None] - occupied).abs().min(dim=1).values
@@ -149,7 +147,6 @@ class _Situation(NamedTuple):
 
     feasible: Feasible | None
     observed: bool
-    delta: float
 
     def log_probability(self, lams: Tensor) -> Tensor:
         """Return the log probability (g,) that the constraint holds; 0 without one."""
@@ -192,7 +189,7 @@ def _mixed(surrogate: Surrogate, log_improvement: Tensor) -> Tensor:
 
 
 def _upper_confidence_bound(surrogate: Surrogate, situation: _Situation) -> Function:
-    width = ucb_width(len(surrogate.observations.lams), situation.delta)
+    width = ucb_width(len(surrogate.observations.lams))
 
     def criterion(lams: Tensor) -> Tensor:
         bound = upper_confidence_bound(surrogate.mean(lams), surrogate.variance(lams), width)

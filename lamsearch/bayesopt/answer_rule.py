@@ -11,10 +11,10 @@ from lamsearch.surrogate.model import Surrogate
 
 def choose_lam(
     surrogate: Surrogate,
+    *,
     observed: bool,
     feasible: Feasible | None,
     confidence: float,
-    *,
     least: float,
 ) -> float:
     """Return λ*, the argmax of the posterior mean, or of the evaluations if `observed`.

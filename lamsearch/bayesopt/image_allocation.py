@@ -75,7 +75,6 @@ def next_step(
     *,
     limit: int,
     pending: Sequence[Step] = (),
-    failed: Sequence[float] = (),
     feasible: Feasible | None = None,
     acquisition: str = "auto",
 ) -> Step:
@@ -88,8 +87,8 @@ def next_step(
         surrogate: Fitted to n evaluated λs, all different.
         counts: Images that each of them has seen, n numbers ≥ 1.
         limit: Images left in the budget, ≥ 1; those of pending steps are not among them.
-        pending: Steps of other workers; they count as done, new λs as come out as expected.
-        failed: λs where evaluations failed, not to be proposed again.
+        pending: Steps of other workers; they count as done, new λs as evaluated with the expected
+            outcome. A λ where every evaluation failed counts as one of these, with no images.
         feasible: Probability that a constraint holds.
         acquisition: What proposes new λs, as in `next_lam`.
 
@@ -99,7 +98,7 @@ def next_step(
     lams = surrogate.observations.lams.tolist()
     if len(counts) != len(lams) or min(counts) < 1 or limit < 1:
         raise ValueError(f"{len(lams)} counts ≥ 1 and limit ≥ 1 expected: {counts}, {limit}")
-    new = [*(step.lam for step in pending if step.lam not in lams), *failed]
+    new = [step.lam for step in pending if step.lam not in lams]
     lam = next_lam(surrogate, acquisition=acquisition, pending=new, feasible=feasible)
     if surrogate.observations.image_noise is None:
         return Step(lam, 0, min(LEAST_NEW, limit))
@@ -114,10 +113,10 @@ def _options(
 ) -> list[_Option]:
     """Return all sets that the limit allows to raise, and the new λ."""
     line = probable_line(model.bounds, feasible)
-    options = list(_raises(model, counts, line, limit))
+    options = list(_raises(model, counts, line=line, limit=limit))
     if limit >= LEAST_NEW or not options:
         level = _neighbours_level(lam, model.observations.lams.tolist(), counts)
-        options.append(_new(model, Step(lam, 0, min(level, limit)), line, feasible))
+        options.append(_new(model, Step(lam, 0, min(level, limit)), line=line, feasible=feasible))
     return options
 
 
@@ -131,7 +130,7 @@ def _with_pending(
     ]
 
 
-def _new(model: Surrogate, step: Step, line: Tensor, feasible: Feasible | None) -> _Option:
+def _new(model: Surrogate, step: Step, *, line: Tensor, feasible: Feasible | None) -> _Option:
     """Return the option of a new λ, its gain weighed by the probability that it is feasible."""
     lam = torch.tensor([step.lam], dtype=torch.float64)
     gain = knowledge_gradient(model.mean(line), *model.predictive(lam, line)).item()
@@ -146,11 +145,13 @@ def _neighbours_level(lam: float, lams: Sequence[float], counts: Sequence[int]) 
     return max(min(count for _, count in (*below[-1:], *above[:1])), LEAST_NEW)
 
 
-def _raises(model: Surrogate, counts: Sequence[int], line: Tensor, limit: int) -> Iterator[_Option]:
+def _raises(
+    model: Surrogate, counts: Sequence[int], *, line: Tensor, limit: int
+) -> Iterator[_Option]:
     """Yield the sets that can be raised within the limit."""
     lams = model.observations.lams.tolist()
     means = model.mean(line)
-    gain = _Gain(model, counts, line, means)
+    gain = _Gain(model, counts, line=line, means=means)
     for members in _sets(lams, line[means.argmax()].item()):
         for level in _levels([counts[j] for j in members], limit):
             raised = [max(c, level) if j in members else c for j, c in enumerate(counts)]
@@ -195,7 +196,7 @@ class _Gain:
     """
 
     def __init__(
-        self, model: Surrogate, counts: Sequence[int], line: Tensor, means: Tensor
+        self, model: Surrogate, counts: Sequence[int], *, line: Tensor, means: Tensor
     ) -> None:
         noise = model.observations.image_noise
         assert noise is not None

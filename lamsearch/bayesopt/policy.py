@@ -77,17 +77,16 @@ class AllocationPolicy:
         evidence = Evidence.from_evaluations(evaluations, self.config)
         if _is_enough(evidence):
             return None
-        pending = [Step(e.lam, *e.images[0]) for e in history.running if e.images]
+        running = [Step(e.lam, *e.images[0]) for e in history.running if e.images]
         failed = _failed_lams(history, evaluations)
-        opening = _opening(evidence, [step.lam for step in pending], failed=failed)
+        opening = _opening(evidence, [step.lam for step in running], failed=failed)
         if opening is not None:
             return Proposal(opening, ((0, min(LEAST_NEW, history.left)),))
         step = next_step(
             evidence.surrogate,
             [_images_seen(evaluation, history.failed) for evaluation in evaluations],
             limit=history.left,
-            pending=pending,
-            failed=failed,
+            pending=[*running, *(Step(lam, 0, 0) for lam in failed)],
             feasible=evidence.feasible,
             acquisition=self.config.acquisition,
         )

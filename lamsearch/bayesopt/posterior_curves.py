@@ -23,7 +23,7 @@ class PosteriorCurves:
     """
 
     def __init__(
-        self, surrogate: Surrogate, lam: float, feasible: Feasible | None, least: float
+        self, surrogate: Surrogate, lam: float, *, feasible: Feasible | None, least: float
     ) -> None:
         at = torch.tensor([lam], dtype=torch.float64)
         self._lams = torch.cat([at, even_line(surrogate)])
@@ -57,7 +57,7 @@ class PosteriorCurves:
 
 
 def plan_share(
-    surrogate: Surrogate, loss: float, feasible: Feasible | None, least: float
+    surrogate: Surrogate, loss: float, *, feasible: Feasible | None, least: float
 ) -> float | None:
     """Return the share of the expected loss that only more images can reduce.
 

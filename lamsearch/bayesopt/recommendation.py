@@ -95,9 +95,11 @@ def recommend(
     """
     best = _best_observed(surrogate)
     least = attainable(surrogate, feasible, confidence)
-    lam = choose_lam(surrogate, observed, feasible, confidence, least=least)
+    lam = choose_lam(
+        surrogate, observed=observed, feasible=feasible, confidence=confidence, least=least
+    )
     at = torch.tensor([lam], dtype=torch.float64)
-    curves = PosteriorCurves(surrogate, lam, feasible, least)
+    curves = PosteriorCurves(surrogate, lam, feasible=feasible, least=least)
     low, high = curves.interval()
     epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
     return Recommendation(
@@ -111,7 +113,9 @@ def recommend(
         epsilon=epsilon,
         probability=curves.probability(epsilon),
         expected_loss=loss,
-        plan_share=None if observed else plan_share(surrogate, loss, feasible, least),
+        plan_share=None
+        if observed
+        else plan_share(surrogate, loss, feasible=feasible, least=least),
     )
 
 
@@ -135,10 +139,12 @@ def should_stop(
     if len(surrogate.observations.lams) < MINIMUM_EVALUATIONS:
         return False
     least = attainable(surrogate, feasible, confidence)
-    lam = choose_lam(surrogate, observed, feasible, confidence, least=least)
+    lam = choose_lam(
+        surrogate, observed=observed, feasible=feasible, confidence=confidence, least=least
+    )
     if not is_allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
         return False
-    curves = PosteriorCurves(surrogate, lam, feasible, least)
+    curves = PosteriorCurves(surrogate, lam, feasible=feasible, least=least)
     return curves.probability(tolerance(surrogate)) >= confidence
 
 

@@ -60,9 +60,9 @@ class Models:
 def load_models(
     settings: Settings,
     anchor: AnchorSettings,
+    *,
     objective: Objective,
     tracked: Sequence[str] = (),
-    *,
     device: str | None,
     batch_size: int,
 ) -> Models:

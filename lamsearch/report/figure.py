@@ -48,7 +48,7 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], outpu
         _mark_answer(axes, summary)
         axes.set_ylabel(f"mean {other.name}")
     axes.set_xlabel("λ    (0 = reference, 1 = aligned)")
-    _draw_images(figure, grid, gallery, len(heights) - rows)
+    _draw_images(figure, grid, gallery=gallery, first_row=len(heights) - rows)
     if summary.notes:
         text = "\n".join(fill(f"note: {note.text}", _LINE) for note in summary.notes)
         figure.supxlabel(text, fontsize=8, x=0.01, ha="left")
@@ -56,7 +56,7 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], outpu
 
 
 def _draw_images(
-    figure: Figure, grid: Any, gallery: Mapping[float, Sequence[Path | None]], first_row: int
+    figure: Figure, grid: Any, *, gallery: Mapping[float, Sequence[Path | None]], first_row: int
 ) -> None:
     """Draw one column of images per λ, below the curves."""
     for column, lam in enumerate(sorted(gallery)):

@@ -43,7 +43,7 @@ def scatter(n, seed=0):
 
 def gain(surrogate, counts):
     line = torch.linspace(0, 1, 51, dtype=torch.float64)
-    return _Gain(surrogate, counts, line, surrogate.mean(line))
+    return _Gain(surrogate, counts, line=line, means=surrogate.mean(line))
 
 
 def eigenvalues(matrix):
@@ -204,7 +204,7 @@ def test_workers_spread_over_new_lams():
     first = next_step(surrogate, counts, limit=ENDLESS)
     second = next_step(surrogate, counts, limit=ENDLESS, pending=[first])
     assert abs(second.lam - first.lam) >= CLEARANCE
-    third = next_step(surrogate, counts, limit=ENDLESS, failed=[first.lam])
+    third = next_step(surrogate, counts, limit=ENDLESS, pending=[Step(first.lam, 0, 0)])
     assert abs(third.lam - first.lam) >= CLEARANCE
 
 
