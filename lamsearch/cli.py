@@ -164,8 +164,9 @@ def _plot(options: dict[str, Any]) -> None:
     summary = _stored(options)
     from lamsearch.report.figure import draw
     from lamsearch.study.gallery import Gallery
+    from lamsearch.study.storage import DEFAULT_STORAGE
 
-    gallery = Gallery(options["study"], options["storage"])
+    gallery = Gallery(options["study"], options["storage"] or DEFAULT_STORAGE)
     kept = {evaluation.lam: gallery.at(evaluation.lam) for evaluation in summary.evaluations}
     try:
         draw(summary, {lam: files for lam, files in kept.items() if any(files)}, output)
@@ -198,8 +199,7 @@ def _stored(options: dict[str, Any]) -> Summary:
         from lamsearch.study.database import Study
         from lamsearch.study.storage import DEFAULT_STORAGE
 
-    options["storage"] = options["storage"] or DEFAULT_STORAGE
-    return summarize(Study.open(options["study"], options["storage"]))
+    return summarize(Study.open(options["study"], options["storage"] or DEFAULT_STORAGE))
 
 
 def _print(summary: Summary, *, as_json: bool) -> None:

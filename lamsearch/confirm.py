@@ -18,9 +18,12 @@ from lamsearch.report.confirmation import (
     confirmation_name,
     read_confirmation,
 )
+from lamsearch.report.notes import unconfirmed
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget, History, Proposal
+from lamsearch.study.history import History
+from lamsearch.study.proposal import Budget, Proposal
+from lamsearch.study.records import ImageRanges
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,19 @@ class ConfirmationPolicy:
 
         A failed evaluation is tried again where nothing else was scored at its λ.
         """
-        seen = dict.fromkeys(self.lams, 0)
-        for evaluation in (*history.spent, *history.running):
-            if evaluation.images:
-                seen[evaluation.lam] = max(seen[evaluation.lam], evaluation.images[-1][1])
-        lacking = (lam for lam in self.lams if seen[lam] < self.images)
+        lacking = (lam for lam in self.lams if _images_seen(lam, history) < self.images)
         lam = next(lacking, None)
-        return None if lam is None else Proposal(lam, ((seen[lam], self.images),))
+        return None if lam is None else Proposal(lam, self.images_at(lam, history))
+
+    def images_at(self, lam: float, history: History) -> ImageRanges:
+        """Return the images that a λ lacks."""
+        return ((_images_seen(lam, history), self.images),)
+
+
+def _images_seen(lam: float, history: History) -> int:
+    """Return how much of the plan was evaluated at a λ, or is being evaluated."""
+    evaluations = [each for each in (*history.spent, *history.running) if each.lam == lam]
+    return max((each.images[-1][1] for each in evaluations if each.images), default=0)
 
 
 def confirm(
@@ -82,4 +91,7 @@ def confirm(
     with models.evaluation(plan) as evaluation:
         policy = ConfirmationPolicy(lams, images)
         search_loop(held_out, evaluation, policy=policy, budget=Budget(), progress=progress)
-    return dataclasses.replace(summary, confirmation=read_confirmation(held_out, summary.lam))
+    found = read_confirmation(held_out, summary.lam)
+    if found is None:  # other workers are at it
+        return summary.with_note(unconfirmed())
+    return dataclasses.replace(summary, confirmation=found)

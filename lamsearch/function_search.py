@@ -14,7 +14,7 @@ from lamsearch.loop import search_loop
 from lamsearch.report.summarize import conclude
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget
+from lamsearch.study.proposal import Budget
 
 
 def search(

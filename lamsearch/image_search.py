@@ -17,7 +17,7 @@ from lamsearch.errors import PromptError, SettingsError
 from lamsearch.evaluation.block_design import BlockDesign
 from lamsearch.evaluation.config import AUTO, ConfirmationConfig, ImagesConfig
 from lamsearch.evaluation.image_plan import GROWING, PlannedImage, held_out_plan, image_plan
-from lamsearch.evaluation.loading import load_models
+from lamsearch.evaluation.loading import load_models, usable_device
 from lamsearch.keywords import RunKeywords, check_keywords
 from lamsearch.loop import search_loop
 from lamsearch.report.notes import unconfirmed
@@ -25,7 +25,7 @@ from lamsearch.report.summarize import conclude
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
 from lamsearch.study.gallery import Gallery
-from lamsearch.study.history import Budget, Policy
+from lamsearch.study.proposal import Budget, Policy
 from lamsearch.study.storage import DEFAULT_STORAGE
 
 
@@ -56,17 +56,19 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
     job = _Job.from_keywords(anchor, reward, {"budget": budget, **keywords})
     name = keywords.get("study") or f"{anchor}-{job.objective.slug}-seed{job.search.seed}"
     storage, progress = keywords.get("storage") or DEFAULT_STORAGE, keywords.get("progress")
+    device = usable_device(job.images.device)  # before anything is created
     study = Study.create(name, storage, job.search.bounds)
     models = load_models(
         job.settings,
         job.anchor,
         objective=job.objective,
         tracked=job.tracked,
-        device=job.images.device,
+        device=device,
         batch_size=job.images.batch_size,
     )
-    study.bind({**job.manifest(), **models.manifest(job.identifying_plan)})
     with models.evaluation(job.plan, Gallery(name, storage).keep) as evaluation:
+        # Bound only now: what the pipeline does not take must not stay in the manifest.
+        study.bind({**job.manifest(), **models.manifest(job.identifying_plan)})
         search_loop(study, evaluation, policy=job.policy, budget=job.budget, progress=progress)
     # Of several workers the last one to finish knows the answer, and confirms it. Read before the
     # answer is made: what another worker finishes later would not be in it.
@@ -75,7 +77,7 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
     if not job.held_out:
         return summary
     if not is_last:
-        return summary.with_note(unconfirmed())
+        return summary if summary.confirmation else summary.with_note(unconfirmed())
     return confirm(
         summary,
         study,
@@ -123,9 +125,17 @@ class _Job:
         usable = plan[: search.budget] if images.is_auto else plan
         held_out = _held_out(usable, held_out_file, confirmation.confirm, seed=search.seed)
         return cls(
-            settings, chosen, objective, tracked, search, images, confirmation, design, plan,
-            held_out,
-        )  # fmt: skip
+            settings=settings,
+            anchor=chosen,
+            objective=objective,
+            tracked=tracked,
+            search=search,
+            images=images,
+            confirmation=confirmation,
+            design=design,
+            plan=plan,
+            held_out=held_out,
+        )
 
     @property
     def policy(self) -> Policy:
@@ -146,6 +156,7 @@ class _Job:
 
     def manifest(self) -> dict[str, Any]:
         """Return the options that the study's proposals depend on, as JSON."""
+        # "schedule" is what version 0.1 called the plan.
         seen = {"images": self.images.images, "schedule": self.images.plan}
         return {**self.search.manifest(self.anchor.beta), **seen}
 

@@ -28,7 +28,7 @@ class SearchKeywords(TypedDict, total=False):
 
 
 class RunKeywords(SearchKeywords, total=False):
-    """Those of a search, of `ImagesConfig` and `ConfirmationConfig`, and where things are.
+    """Keywords of `run`: the fields of the three configs, and where files and studies are.
 
     Attributes:
         config: The settings file; by default `./lamsearch.toml`, or else the bundled one.

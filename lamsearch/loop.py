@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget, Policy
+from lamsearch.study.proposal import Budget, Policy
 from lamsearch.study.records import Batch, Evaluation
 
 

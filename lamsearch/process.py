@@ -45,12 +45,14 @@ def spin_less(models: Path | None = None, device: str | None = None) -> None:
 @contextmanager
 def quick_imports() -> Iterator[None]:
     """Import without garbage collections, which take a sixth of the time and find nothing."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def silence_library_warnings() -> None:
@@ -79,7 +81,7 @@ def _is_cpu(device: str | None) -> bool:
 
 
 def _is_small(folder: Path) -> bool:
-    """Whether a local folder's weights are small; a model on the hub is taken for a large one."""
+    """Return whether a local folder is small; a model on the hub is taken for a large one."""
     if not folder.is_dir():
         return False
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) < _SMALL_BYTES
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < _SMALL_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.policy import SearchPolicy
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget, Policy
+from lamsearch.study.proposal import Budget, Policy
 from lamsearch.study.records import Evaluation
 
 SEARCH = SearchPolicy(SearchConfig())

@@ -7,12 +7,15 @@ import sys
 from importlib.metadata import version
 from typing import get_args
 
+import numpy as np
 import pytest
+import torch
 
 import lamsearch
 from lamsearch.bayesopt.acquisition import ACQUISITIONS
 from lamsearch.bayesopt.config import Acquisition, Kernel, SearchConfig
 from lamsearch.cli import _parser
+from lamsearch.errors import SettingsError
 from lamsearch.evaluation.config import ConfirmationConfig, ImagesConfig
 from lamsearch.flags import GROUPS, details
 from lamsearch.keywords import RunKeywords, SearchKeywords
@@ -104,3 +107,12 @@ def _run_help() -> str:
     run = next(a for a in _parser(["run"])._actions if a.choices is not None).choices["run"]
     text: str = run.format_help()
     return text
+
+
+def test_options_take_what_means_the_same() -> None:
+    assert ImagesConfig(device=torch.device("cpu")).device == "cpu"
+    assert ImagesConfig(images=np.int64(8), also=["a"]).model_dump()["also"] == ("a",)
+    given = SearchConfig(bounds=[0, np.float32(2)], seed=np.int64(3), budget=np.int64(4))
+    assert (given.bounds, given.seed, given.budget) == ((0.0, 2.0), 3, 4)
+    with pytest.raises(SettingsError, match="unknown option 'budgett'; did you mean 'budget'"):
+        SearchConfig(budgett=3)

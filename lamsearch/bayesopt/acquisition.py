@@ -122,7 +122,7 @@ def next_lam(
     occupied = torch.tensor(known, dtype=torch.float64)
     if pending:
         surrogate = surrogate.believe(torch.tensor(pending, dtype=torch.float64))
-    criterion = ACQUISITIONS[acquisition](surrogate, _Situation(feasible, observed))
+    criterion = ACQUISITIONS[acquisition](surrogate, _Context(feasible, observed))
 
     def distance(lams: Tensor) -> Tensor:
         return (lams[:, None] - occupied).abs().min(dim=1).values
@@ -142,7 +142,7 @@ def next_lam(
     return lam if value > -torch.inf else maximize_on_line(distance, surrogate.bounds, size=size)[0]
 
 
-class _Situation(NamedTuple):
+class _Context(NamedTuple):
     """What acquisitions have to know besides the surrogate; fields as in `next_lam`."""
 
     feasible: Feasible | None
@@ -153,11 +153,11 @@ class _Situation(NamedTuple):
         return torch.zeros_like(lams) if self.feasible is None else self.feasible(lams).log()
 
 
-def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Function:
-    if situation.observed:
-        return _improvement_on_best_observed(surrogate, situation)
+def _expected_improvement(surrogate: Surrogate, context: _Context) -> Function:
+    if context.observed:
+        return _improvement_on_best_observed(surrogate, context)
     evaluated = surrogate.lams
-    worth = surrogate.mean(evaluated).where(probable(evaluated, situation.feasible), -torch.inf)
+    worth = surrogate.mean(evaluated).where(probable(evaluated, context.feasible), -torch.inf)
     incumbent = evaluated[worth.argmax(dim=0, keepdim=True)]
     incumbent_mean, incumbent_variance = surrogate.marginals(incumbent)
 
@@ -166,19 +166,19 @@ def _expected_improvement(surrogate: Surrogate, situation: _Situation) -> Functi
         together = surrogate.joint(lams, incumbent)[1].squeeze(-1)
         difference = (variance + incumbent_variance - 2 * together).clamp_min(0)
         improvement = log_expected_improvement(mean - incumbent_mean, difference, 0.0)
-        return _mixed(surrogate, improvement) + situation.log_probability(lams)
+        return _mixed(surrogate, improvement) + context.log_probability(lams)
 
     return criterion
 
 
-def _improvement_on_best_observed(surrogate: Surrogate, situation: _Situation) -> Function:
+def _improvement_on_best_observed(surrogate: Surrogate, context: _Context) -> Function:
     evaluated = surrogate.observations
-    values = evaluated.values.where(probable(evaluated.lams, situation.feasible), -torch.inf)
+    values = evaluated.values.where(probable(evaluated.lams, context.feasible), -torch.inf)
     best = values.max().item()
 
     def criterion(lams: Tensor) -> Tensor:
         improvement = log_expected_improvement(*surrogate.marginals(lams), best)
-        return _mixed(surrogate, improvement) + situation.log_probability(lams)
+        return _mixed(surrogate, improvement) + context.log_probability(lams)
 
     return criterion
 
@@ -188,28 +188,28 @@ def _mixed(surrogate: Surrogate, log_improvement: Tensor) -> Tensor:
     return (log_improvement + surrogate.mixture_weights.log()[:, None]).logsumexp(dim=0)
 
 
-def _upper_confidence_bound(surrogate: Surrogate, situation: _Situation) -> Function:
+def _upper_confidence_bound(surrogate: Surrogate, context: _Context) -> Function:
     width = ucb_width(len(surrogate.observations.lams))
 
     def criterion(lams: Tensor) -> Tensor:
         bound = upper_confidence_bound(surrogate.mean(lams), surrogate.variance(lams), width)
-        return bound.where(probable(lams, situation.feasible), -torch.inf)
+        return bound.where(probable(lams, context.feasible), -torch.inf)
 
     return criterion
 
 
-def _knowledge_gradient(surrogate: Surrogate, situation: _Situation) -> Function:
-    line = probable_line(surrogate.bounds, situation.feasible, size=GRID_SIZE // 2 + 1)
+def _knowledge_gradient(surrogate: Surrogate, context: _Context) -> Function:
+    line = probable_line(surrogate.bounds, context.feasible, size=GRID_SIZE // 2 + 1)
     mean = surrogate.mean(line)
 
     def criterion(lams: Tensor) -> Tensor:
         gain = knowledge_gradient(mean, *surrogate.predictive(lams, line))
-        return gain.log() + situation.log_probability(lams)
+        return gain.log() + context.log_probability(lams)
 
     return criterion
 
 
-ACQUISITIONS: MappingProxyType[str, Callable[[Surrogate, _Situation], Function]] = MappingProxyType(
+ACQUISITIONS: MappingProxyType[str, Callable[[Surrogate, _Context], Function]] = MappingProxyType(
     {
         "auto": _knowledge_gradient,
         "ei": _expected_improvement,

@@ -15,7 +15,7 @@ def choose_lam(
     observed: bool,
     feasible: Feasible | None,
     confidence: float,
-    least: float,
+    required: float,
 ) -> float:
     """Return λ*, the argmax of the posterior mean, or of the evaluations if `observed`.
 
@@ -24,14 +24,14 @@ def choose_lam(
         observed: Whether the answer is the best evaluation, as in the paper.
         feasible: Probability of a constraint.
         confidence: Required of the constraint.
-        least: What is attainable of that over the bounds; over the evaluated λs it may be less.
+        required: What is attainable of that over the bounds; over the evaluated λs it may be less.
     """
     if not observed:
-        return _best_mean(surrogate, feasible, least)
+        return _best_mean(surrogate, feasible, required)
     lams, values = surrogate.observations.lams, surrogate.observations.values
     if feasible is not None:
-        least = min(confidence, feasible(lams).max().item())
-        values = values.where(is_allowed(lams, feasible, least), -torch.inf)
+        required = min(confidence, feasible(lams).max().item())
+        values = values.where(is_allowed(lams, feasible, required), -torch.inf)
     return lams[values.argmax()].item()
 
 
@@ -55,14 +55,14 @@ def attainable(surrogate: Surrogate, feasible: Feasible | None, confidence: floa
     return min(confidence, (1 - 1e-6) * feasible(inside).max().item())
 
 
-def _best_mean(surrogate: Surrogate, feasible: Feasible | None, least: float) -> float:
+def _best_mean(surrogate: Surrogate, feasible: Feasible | None, required: float) -> float:
     """Return the argmax of the posterior mean.
 
     An evaluated λ is preferred where it is as good: with a single value, or on a flat curve.
     """
 
     def mean(lams: Tensor) -> Tensor:
-        return surrogate.mean(lams).where(is_allowed(lams, feasible, least), -torch.inf)
+        return surrogate.mean(lams).where(is_allowed(lams, feasible, required), -torch.inf)
 
     lam, value = maximize_on_line(mean, surrogate.bounds, zooms=3)
     low, high = surrogate.bounds

@@ -28,7 +28,7 @@ Recommend = Literal["posterior", "observed"]
 Noise = Literal["paired", "homoscedastic"]
 
 _LARGEST_BOUND, _LEAST_WIDTH = 1e6, 1e-6
-"""Of λ: beyond, values could not be told apart where they are rounded or stored by name."""
+"""Limits of λ: larger or closer values would coincide after rounding."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def feasibility(guard: Surrogate, constraint: Constraint) -> Callable[[Tensor], 
 
     Args:
         guard: Surrogate of the guarded reward.
-        constraint: On that reward.
+        constraint: The constraint on it.
     """
     origin = torch.zeros(1, dtype=torch.float64)
     reference, reference_variance = guard.marginals(origin)

@@ -17,8 +17,8 @@ An image seen at one λ only says nothing of differences of J. So what is judged
 to a common level L. They turn V₀ into V₁, y moves by a Gaussian of covariance V₀ − V₁, and the
 mean by one of covariance Wᵀ(V₀ − V₁)W; the cost is Σ_S (L − c_j). A step is done at one λ of the
 set. It leaves V as it is as long as no other λ has its new images, so what is left of the set gains
-as much for fewer images, and the next decision goes on with it, or with another set of that λ that
-has become better still.
+as much for fewer images, and the next decision continues with it, or with another set of that λ
+that has become better still.
 
 A new λ gets as many images as the fewer of its two neighbours in λ, at least `LEAST_NEW`: it is
 compared with them first of all, image by image, and where the search has come close to the best

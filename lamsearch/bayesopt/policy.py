@@ -17,8 +17,9 @@ from lamsearch.bayesopt.evidence import Evidence
 from lamsearch.bayesopt.image_allocation import LEAST_NEW, Step, next_step
 from lamsearch.bayesopt.initial_design import initial_lams
 from lamsearch.bayesopt.recommendation import should_stop
-from lamsearch.study.history import History, Proposal, merged
-from lamsearch.study.records import Evaluation, to_ranges
+from lamsearch.study.history import History, merged
+from lamsearch.study.proposal import Proposal
+from lamsearch.study.records import Evaluation, ImageRanges, to_ranges
 
 INITIAL_DESIGN = 4
 _DIGITS = 6
@@ -52,9 +53,11 @@ class SearchPolicy:
         lam = propose(
             evidence, pending=before, taken=after, failed=_failed_lams(history, evaluations)
         )
-        if self.image_ids is None:
-            return Proposal(lam)
-        return Proposal(lam, to_ranges(self.image_ids(history.number)))
+        return Proposal(lam, self.images_at(lam, history))
+
+    def images_at(self, lam: float, history: History) -> ImageRanges | None:
+        """Return the images that the trial's number gives it, whatever its λ."""
+        return None if self.image_ids is None else to_ranges(self.image_ids(history.number))
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,12 @@ class AllocationPolicy:
         )
         lam = step.lam if step.start else _rounded(step.lam, self.config.bounds)
         return Proposal(lam, ((step.start, step.stop),))
+
+    def images_at(self, lam: float, history: History) -> ImageRanges:
+        """Return the images of a new λ, or the next ones of a λ that has some."""
+        seen = [_images_seen(e, history.failed) for e in merged(history.finished) if e.lam == lam]
+        start = max(seen, default=0)
+        return ((start, start + max(min(LEAST_NEW, history.left), 1)),)
 
 
 def propose(

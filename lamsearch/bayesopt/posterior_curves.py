@@ -23,7 +23,7 @@ class PosteriorCurves:
     """
 
     def __init__(
-        self, surrogate: Surrogate, lam: float, *, feasible: Feasible | None, least: float
+        self, surrogate: Surrogate, lam: float, *, feasible: Feasible | None, required: float
     ) -> None:
         at = torch.tensor([lam], dtype=torch.float64)
         self._lams = torch.cat([at, even_line(surrogate)])
@@ -31,14 +31,14 @@ class PosteriorCurves:
         self._feasible, self._generator = feasible, torch.Generator().manual_seed(0)
         level = surrogate.mean(at).item()
         self._draws = surrogate.draws(self._lams, _DRAWS, generator=self._generator, less=level)
-        best = self._draws.where(is_allowed(self._lams, feasible, least), -torch.inf).max(dim=1)
+        best = self._draws.where(is_allowed(self._lams, feasible, required), -torch.inf).max(dim=1)
         self.loss = (best.values - self._draws[:, 0]).clamp_min(0)
 
     def interval(self) -> tuple[float, float]:
         """Return the central interval of the best λ where the constraint holds.
 
         The region is drawn too: each curve gets one random level, and the constraint holds wherever
-        it does so with at least this probability.
+        it does so with this probability or more.
         """
         draws = self._draws
         if self._feasible is not None:
@@ -48,8 +48,8 @@ class PosteriorCurves:
         tails = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
         low, high = self._lams[draws.argmax(dim=1)].quantile(tails).tolist()
         # A point of the line stands for the λs that are nearest to it.
-        (least, most), cell = self._bounds, (self._lams[2] - self._lams[1]).item()
-        return max(low - cell / 2, least), min(high + cell / 2, most)
+        (lowest, highest), cell = self._bounds, (self._lams[2] - self._lams[1]).item()
+        return max(low - cell / 2, lowest), min(high + cell / 2, highest)
 
     def probability(self, epsilon: float) -> float:
         """Return P(J(λ*) ≥ max J − ε)."""
@@ -57,7 +57,7 @@ class PosteriorCurves:
 
 
 def plan_share(
-    surrogate: Surrogate, loss: float, *, feasible: Feasible | None, least: float
+    surrogate: Surrogate, loss: float, *, feasible: Feasible | None, required: float
 ) -> float | None:
     """Return the share of the expected loss that only more images can reduce.
 
@@ -68,7 +68,7 @@ def plan_share(
         return None
     line = even_line(surrogate, GRID_SIZE // 2 + 1)
     everywhere = surrogate.believe(line[:: len(line) // _PLAN_POINTS])
-    line = line[is_allowed(line, feasible, least)]
+    line = line[is_allowed(line, feasible, required)]
     if not len(line):
         return None
     # What the posterior mean would still move by: the law of total covariance.

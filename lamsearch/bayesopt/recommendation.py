@@ -94,12 +94,12 @@ def recommend(
             most probable λ.
     """
     best = _best_observed(surrogate)
-    least = attainable(surrogate, feasible, confidence)
+    required = attainable(surrogate, feasible, confidence)
     lam = choose_lam(
-        surrogate, observed=observed, feasible=feasible, confidence=confidence, least=least
+        surrogate, observed=observed, feasible=feasible, confidence=confidence, required=required
     )
     at = torch.tensor([lam], dtype=torch.float64)
-    curves = PosteriorCurves(surrogate, lam, feasible=feasible, least=least)
+    curves = PosteriorCurves(surrogate, lam, feasible=feasible, required=required)
     low, high = curves.interval()
     epsilon, loss = tolerance(surrogate), curves.loss.mean().item()
     return Recommendation(
@@ -115,7 +115,7 @@ def recommend(
         expected_loss=loss,
         plan_share=None
         if observed
-        else plan_share(surrogate, loss, feasible=feasible, least=least),
+        else plan_share(surrogate, loss, feasible=feasible, required=required),
     )
 
 
@@ -138,13 +138,13 @@ def should_stop(
     """
     if len(surrogate.observations.lams) < MINIMUM_EVALUATIONS:
         return False
-    least = attainable(surrogate, feasible, confidence)
+    required = attainable(surrogate, feasible, confidence)
     lam = choose_lam(
-        surrogate, observed=observed, feasible=feasible, confidence=confidence, least=least
+        surrogate, observed=observed, feasible=feasible, confidence=confidence, required=required
     )
     if not is_allowed(torch.tensor([lam], dtype=torch.float64), feasible, confidence).all():
         return False
-    curves = PosteriorCurves(surrogate, lam, feasible=feasible, least=least)
+    curves = PosteriorCurves(surrogate, lam, feasible=feasible, required=required)
     return curves.probability(tolerance(surrogate)) >= confidence
 
 

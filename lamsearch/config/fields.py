@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lamsearch.config.strict_table import expectation
+from lamsearch.config.strict_table import did_you_mean, expectation
 from lamsearch.errors import SettingsError
 
 
@@ -63,6 +63,8 @@ class Config(BaseModel):
         """Return the first problem as one line."""
         problem = error.errors(include_url=False)[0]
         name, given = str(problem["loc"][0]), problem["input"]
+        if name not in cls.model_fields:
+            return f"unknown option '{name}'{did_you_mean(name, cls.model_fields)}"
         field = cls.model_fields[name]
         extra = field.json_schema_extra
         expected = extra.get("expected") if isinstance(extra, dict) else None

@@ -65,7 +65,9 @@ class ImagesConfig(Config):
         ge=1,
         expected="at least 1",
     )
-    device: str | None = option(
+    device: Annotated[
+        str | None, BeforeValidator(lambda device: None if device is None else str(device))
+    ] = option(
         None,
         "Device of the models; by default cuda, mps or cpu, the first there is.",
         group="images",

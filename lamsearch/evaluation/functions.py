@@ -54,7 +54,7 @@ class FunctionEvaluation:
             if len(row) != len(rows[SCORE]):
                 raise EvaluationError(
                     f"the evaluation of lam = {lam:g} returned {len(row)} scores of '{name}' for "
-                    f"{len(rows[SCORE])} images: expected one an image, NaN = missing"
+                    f"{len(rows[SCORE])} images: expected one per image, NaN = missing"
                 )
         return rows
 

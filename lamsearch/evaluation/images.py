@@ -66,7 +66,9 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
         """Yield the scores of those images of an evaluation that it does not have yet."""
         self._realignment.lam = evaluation.lam
-        ids = [i for start, stop in evaluation.images or () for i in range(start, stop)]
+        if evaluation.images is None:
+            raise ValueError(f"evaluation {evaluation.number} names no images to generate")
+        ids = [i for start, stop in evaluation.images for i in range(start, stop)]
         start = 0
         while start < len(ids):
             planned = ids[start : start + self._batch_size]

@@ -63,7 +63,7 @@ def load_models(
     *,
     objective: Objective,
     tracked: Sequence[str] = (),
-    device: str | None,
+    device: str,
     batch_size: int,
 ) -> Models:
     """Load an anchor and rewards.
@@ -73,14 +73,13 @@ def load_models(
         anchor: One of its anchors.
         objective: What is optimised.
         tracked: Names of rewards to record beside it.
-        device: Where the models run; None for the accelerator if there is one.
+        device: Where the models run.
         batch_size: Images per call of the pipeline.
 
     Raises:
-        SettingsError: If the device does not exist, or the anchor cannot be loaded.
+        SettingsError: If the anchor cannot be loaded.
         RewardError: If a reward cannot be loaded.
     """
-    device = usable_device(device)
     panel = load_panel(settings, objective, tracked, device=device)
     return Models(settings, anchor, load_anchor(anchor, device), panel, batch_size)
 

@@ -50,7 +50,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What held-out images say of the answer.
+    """What held-out images say about the answer.
 
     Attributes:
         study: Name of the study that holds it.

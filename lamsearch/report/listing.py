@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from lamsearch.errors import LamsearchError
+from lamsearch.errors import LamsearchError, StudyError
 from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
+from lamsearch.study.history import merged
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class StudyRow:
         name: Name of the study.
         anchor: Name of its anchor, None if it is not a search of images.
         reward: Name of its reward, likewise.
-        evaluations: Number of finished evaluations.
+        evaluations: Number of evaluated λs.
         lam: λ*, None while there is none.
         state: "running" with living workers, "interrupted" with unfinished evaluations, "idle",
             "empty", or "foreign" if it is not a study of lamsearch.
@@ -47,15 +49,8 @@ def list_studies(storage: str | None) -> list[StudyRow]:
     Raises:
         StudyError: If the storage cannot be opened.
     """
-    rows = []
-    for name in Study.names(storage):
-        try:
-            study = Study.open(name, storage)
-            if "confirms" not in study.manifest:
-                rows.append(_row(study))
-        except LamsearchError:
-            rows.append(StudyRow(name, None, None, 0, None, "foreign"))
-    return rows
+    found = (_row(name, storage) for name in Study.names(storage))
+    return [row for row in found if row is not None]
 
 
 def listing_table(rows: Sequence[StudyRow]) -> Table:
@@ -71,11 +66,29 @@ def listing_table(rows: Sequence[StudyRow]) -> Table:
     return table
 
 
-def _row(study: Study) -> StudyRow:
-    history, manifest = study.history(), study.manifest
-    done = len(history.finished)
-    state = "idle" if done else "empty"
+def _row(name: str, storage: str | None) -> StudyRow | None:
+    """Return a study's row; None for a confirmation."""
+    foreign = StudyRow(name, None, None, 0, None, "foreign")
+    try:
+        study = Study.open(name, storage)
+        history, manifest = study.history(), study.manifest
+    except StudyError:
+        return foreign
+    if "confirms" in manifest:
+        return None
+    if not manifest and history.evaluations and all(math.isnan(e.lam) for e in history.evaluations):
+        return foreign
+    state = "idle" if history.finished else "empty"
     if history.running:
         state = "running" if study.has_live_workers else "interrupted"
-    lam = summarize(study).lam if done else None
-    return StudyRow(study.name, manifest.get("anchor"), manifest.get("reward"), done, lam, state)
+    done, lam = _answer(study)
+    return StudyRow(name, manifest.get("anchor"), manifest.get("reward"), done, lam, state)
+
+
+def _answer(study: Study) -> tuple[int, float | None]:
+    """Return the number of evaluated λs and λ*; None while there is no answer."""
+    try:
+        summary = summarize(study)
+    except LamsearchError:
+        return len(merged(study.history().finished)), None
+    return len(summary.evaluations), summary.lam

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from lamsearch.bayesopt.config import Tolerance
 from lamsearch.report.rows import EvaluatedLam
 from lamsearch.report.summary import Note, Summary
-from lamsearch.study.history import Budget
+from lamsearch.study.proposal import Budget
 from lamsearch.surrogate.model import Surrogate
 
 ENOUGH_IMAGES = 32
@@ -28,10 +28,11 @@ def answer_notes(summary: Summary) -> Iterator[Note]:
         yield Note("image_noise", text)
     yield from few_images_note(summary.evaluations)
     if summary.unfinished:
+        one = summary.unfinished == 1
+        running = f"{summary.unfinished} more evaluation{'' if one else 's'} running or interrupted"
         yield Note(
             "unfinished",
-            f"{summary.unfinished} more under way or interrupted: the answer may still change, run "
-            "again to finish",
+            f"{running}: the answer may still change, run again to finish",
         )
     for tracked in summary.others:
         if tracked.falls:
@@ -64,7 +65,7 @@ def bound_note(surrogate: Surrogate, lam: float) -> Iterator[Note]:
     yield Note(
         "bound",
         f"λ* is the {side} bound {lam:g}, where the curve still rises: the best λ may lie beyond, "
-        f"search it with --bounds {wide_low:.3g} {wide_high:.3g} in a new --study{beyond}",
+        f"search it with --bounds {wide_low:.6g} {wide_high:.6g} in a new --study{beyond}",
     )
 
 
@@ -89,10 +90,9 @@ def few_images_note(evaluations: Sequence[EvaluatedLam]) -> Iterator[Note]:
         )
 
 
-def stopped_early(summary: Summary, budget: Budget, epsilon: Tolerance) -> Note:
+def stopped_early(left: int, budget: Budget, *, epsilon: Tolerance) -> Note:
     """Return the note of a search that ended before its budget because it is sure enough."""
-    images = sum(evaluation.images for evaluation in summary.evaluations)
-    used = images if budget.counts_images else len(summary.evaluations)
+    used = budget.amount - left
     unit = "images" if budget.counts_images else "evaluations"
     return Note(
         "stopped_early",

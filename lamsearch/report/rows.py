@@ -15,7 +15,7 @@ class EvaluatedLam:
     """One evaluation.
 
     Attributes:
-        number: Of the trial, from 0.
+        number: Number of the trial, from 0.
         lam: λ.
         effective_beta: β/λ; infinite at λ = 0, None where β is unknown.
         value: Mean score R̂, comparable between λs also where images are missing at some of them.
@@ -54,7 +54,7 @@ def evaluated_lams(
 
     Args:
         evaluations: The evaluations.
-        observations: Of their scores.
+        observations: The observations made from their scores.
         beta: KL strength of the anchor, if it is known.
         tracked: Name of a tracked reward → its n means, NaN = none.
     """

@@ -23,11 +23,12 @@ from lamsearch.report.tracked_rewards import (
     tracked_surrogates,
 )
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget, merged
+from lamsearch.study.history import merged
+from lamsearch.study.proposal import Budget
 from lamsearch.study.records import Evaluation
 from lamsearch.study.storage import redacted_url
 
-_MOST = 0.5
+_IMAGE_LIMITED = 0.5
 """If only more images can reduce more than this share of the expected loss, they are the limit."""
 
 
@@ -81,12 +82,14 @@ def conclude(study: Study, config: SearchConfig, budget: Budget) -> Summary:
         StudyError: If no evaluation is finished.
     """
     summary = summarize(study, config.epsilon)
-    sure = summary.within.probability >= config.confidence
-    images = sum(evaluation.images for evaluation in summary.evaluations)
-    used = images if budget.counts_images else len(summary.evaluations)
-    if config.epsilon is None or not sure or used >= budget.amount:
+    if config.epsilon is None or summary.within.probability < config.confidence:
         return summary
-    return summary.with_note(stopped_early(summary, budget, config.epsilon))
+    left = budget.left(study.history())
+    return (
+        summary.with_note(stopped_early(left, budget, epsilon=config.epsilon))
+        if left > 0
+        else summary
+    )
 
 
 def _answer(evidence: Evidence, tolerance: Tolerance) -> Recommendation:
@@ -114,7 +117,7 @@ def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, An
         "gain_over_reference": answer.gain_over_reference if low <= 0 <= high else None,
         "gain_over_aligned": answer.gain_over_aligned if low <= 1 <= high else None,
         "within": Within(answer.epsilon, answer.probability),
-        "limited_by": "images" if (answer.plan_share or 0) > _MOST else None,
+        "limited_by": "images" if (answer.plan_share or 0) > _IMAGE_LIMITED else None,
         "best_observed": BestObserved(*answer.best_observed),
     }
 

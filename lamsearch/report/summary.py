@@ -82,7 +82,7 @@ class Summary:
         gain_over_reference: J(λ*) − J(0), a paired difference; None where the bounds leave 0 out.
         gain_over_aligned: J(λ*) − J(1), likewise.
         within: How probably J(λ*) is near the best, under the model.
-        limited_by: "images" where more of these would help and more λs hardly; else None.
+        limited_by: "images" where more of these would help and more λs would not; else None.
         best_observed: The best evaluation as it stands.
         evaluations: All finished evaluations in the order of their numbers.
         unfinished: How many are under way, or were interrupted: the answer may still change.

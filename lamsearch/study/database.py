@@ -19,9 +19,10 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from lamsearch.errors import EvaluationError, StudyError
-from lamsearch.study.history import Assignment, Budget, History, Policy
+from lamsearch.study.history import History
 from lamsearch.study.leases import Leases
-from lamsearch.study.records import PARAMETER, Batch, Evaluation
+from lamsearch.study.proposal import Assignment, Budget, Policy, Proposal
+from lamsearch.study.records import PARAMETER, Batch, Evaluation, is_number
 from lamsearch.study.storage import open_storage, redacted_url
 from lamsearch.study.trials import Trials
 
@@ -45,7 +46,7 @@ class Study:
                 f"study '{self.name}' in {redacted_url(url)} does not maximise one value: expected "
                 "scores of which more is better, in a study of lamsearch"
             )
-        self._trials, self._turns = Trials(study, database, bounds), Leases(database, "study")
+        self._trials, self._lock = Trials(study, database, bounds), Leases(database, "study")
 
     @staticmethod
     def names(storage: str | None) -> list[str]:
@@ -86,11 +87,11 @@ class Study:
         Raises:
             StudyError: If the storage cannot be opened, or the study is not one of lamsearch.
         """
-        return cls._in(open_storage(storage), name, storage, bounds)
+        return cls._open_or_create(open_storage(storage), name, storage, bounds)
 
     def beside(self, name: str, bounds: tuple[float, float]) -> Study:
         """Open another study of the same database to work on, a new one where there is none."""
-        return self._in(self._database, name, self.storage, bounds)
+        return self._open_or_create(self._database, name, self.storage, bounds)
 
     def find_beside(self, name: str) -> Study | None:
         """Return another study of the same database to read, None where there is none."""
@@ -102,7 +103,10 @@ class Study:
     @property
     def manifest(self) -> dict[str, Any]:
         """What the study's scores depend on, as `bind` stored it."""
-        return dict(self._study.user_attrs.get(_MANIFEST_KEY, {}))
+        stored = self._study.user_attrs.get(_MANIFEST_KEY, {})
+        if not isinstance(stored, dict):
+            raise StudyError(f"study '{self.name}' has a damaged manifest: {stored!r}")
+        return dict(stored)
 
     def bind(self, manifest: Mapping[str, Any]) -> None:
         """Store the manifest of a new study; hold an existing study to its own.
@@ -134,11 +138,11 @@ class Study:
         """
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
-            if trial.state == TrialState.COMPLETE and PARAMETER not in trial.params:
+            if trial.state == TrialState.COMPLETE and not is_number(trial.params.get(PARAMETER)):
                 given = ", ".join(trial.params) or "no parameter"
                 raise StudyError(
-                    f"study '{self.name}' has {given} in trial {trial.number}, expected "
-                    f"'{PARAMETER}': it is no search of λ"
+                    f"study '{self.name}' has {given} in trial {trial.number}, expected a number "
+                    f"'{PARAMETER}': it is not a search of λ"
                 )
         return History(tuple(map(Evaluation.from_trial, trials)), number=len(trials))
 
@@ -159,7 +163,7 @@ class Study:
         Returns:
             None once the budget is used or in other workers' hands, or nothing is left to do.
         """
-        with self._turns.exclusive(self._study._study_id):
+        with self._lock.exclusive(self._study._study_id):
             history = self.history()
             left = budget.left(history)
             for found in history.running:
@@ -167,16 +171,17 @@ class Study:
                 if left < 0:  # the budget was lowered
                     return None
                 if self._trials.take(found):
-                    return self._resumed(found, policy, history)
+                    return self._take_over(found, policy, dataclasses.replace(history, left=left))
+            history = dataclasses.replace(history, left=left)
             if left < 1:
                 return None
             for found in history.waiting:
                 if self._trials.take(found):
-                    return self._resumed(found, policy, history)
-            proposal = policy(dataclasses.replace(history, left=left))
+                    return self._take_over(found, policy, history)
+            proposal = policy(history)
             if proposal is None:
                 return None
-            return Assignment(self._trials.start(proposal), _images_done(history))
+            return Assignment(self._trials.start(proposal), history.images_done)
 
     def record(self, evaluation: Evaluation, batch: Batch) -> None:
         """Commit the scores of one batch at once.
@@ -216,7 +221,7 @@ class Study:
         self._trials.release(evaluation)
 
     @classmethod
-    def _in(
+    def _open_or_create(
         cls, database: BaseStorage, name: str, url: str | None, bounds: tuple[float, float]
     ) -> Study:
         study = optuna.create_study(
@@ -224,19 +229,20 @@ class Study:
         )
         return cls(study, database, url, bounds)
 
-    def _resumed(self, found: Evaluation, policy: Policy, history: History) -> Assignment | None:
-        """Return a trial taken over from a dead worker or the queue, with λ and images."""
+    def _take_over(self, taken: Evaluation, policy: Policy, history: History) -> Assignment | None:
+        """Return a trial of a dead worker or of the queue, with λ and images filled in."""
+        history = dataclasses.replace(history, number=taken.number)
         try:
-            whole = not math.isnan(found.lam) and found.images is not None
-            proposal = None if whole else policy(dataclasses.replace(history, number=found.number))
-            evaluation = self._trials.complete(found, proposal)
+            proposal: Proposal | None = Proposal(taken.lam, taken.images)
+            if math.isnan(taken.lam):
+                proposal = policy(history)
+            elif taken.images is None:
+                proposal = Proposal(taken.lam, policy.images_at(taken.lam, history))
+            if proposal is None:
+                self._trials.abandon(taken)
+                return None
+            evaluation = self._trials.fill_in(taken, proposal)
         except BaseException:
-            self._trials.release(found)
+            self._trials.release(taken)
             raise
-        if evaluation is None:
-            return None
-        return Assignment(evaluation, _images_done(history) + len(evaluation.scores))
-
-
-def _images_done(history: History) -> int:
-    return sum(len(each.scores) for each in history.finished)
+        return Assignment(evaluation, history.images_done + len(evaluation.scores))

@@ -1,8 +1,4 @@
-"""What a study holds at one moment, and what a policy makes of it: the next proposal.
-
-A policy is a pure function: the same history gives the same proposal, in whatever process. So a
-search that was killed and resumed proposes exactly what an uninterrupted one would.
-"""
+"""What a study holds at one moment: its trials, read once, and what a search wants of them."""
 
 from __future__ import annotations
 
@@ -12,40 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 
-from lamsearch.study.records import Evaluation, ImageRanges
+from lamsearch.study.records import Evaluation
 
 UNLIMITED = sys.maxsize
-"""A budget that never ends: the policy does."""
-
-
-class Proposal(NamedTuple):
-    """What to evaluate next.
-
-    Attributes:
-        lam: λ.
-        images: Ranges of the image ids to generate; None for a function that has no images.
-    """
-
-    lam: float
-    images: ImageRanges | None = None
-
-
-class Assignment(NamedTuple):
-    """What a worker is to do.
-
-    Attributes:
-        evaluation: The evaluation, leased to this worker, with the scores it has already.
-        images_done: Number of images that the whole study has scored.
-    """
-
-    evaluation: Evaluation
-    images_done: int
+"""No limit: the policy decides when to stop."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +62,11 @@ class History:
         return [each for each in self.evaluations if each.state == TrialState.RUNNING]
 
     @cached_property
+    def images_done(self) -> int:
+        """Number of images that finished evaluations have scored."""
+        return sum(len(each.scores) for each in self.finished)
+
+    @cached_property
     def waiting(self) -> list[Evaluation]:
         """Evaluations that somebody enqueued."""
         return [each for each in self.evaluations if each.state == TrialState.WAITING]
@@ -105,35 +81,6 @@ class History:
         ends = (TrialState.COMPLETE, TrialState.FAIL)
         scored = {each.lam for each in self.evaluations if each.state == TrialState.COMPLETE}
         return [each for each in self.evaluations if each.state in ends and each.lam in scored]
-
-
-class Policy(Protocol):
-    """Decides what to evaluate next: the only way a λ or more images are ever proposed."""
-
-    def __call__(self, history: History) -> Proposal | None:
-        """Return the next proposal, None when nothing is left to do."""
-        ...
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much a study may evaluate.
-
-    Attributes:
-        amount: Evaluations, or images of all evaluations together.
-        counts_images: Which of the two.
-    """
-
-    amount: int = UNLIMITED
-    counts_images: bool = False
-
-    def cost(self, evaluation: Evaluation) -> int:
-        """Return what an evaluation costs."""
-        return evaluation.image_count if self.counts_images else 1
-
-    def left(self, history: History) -> int:
-        """Return what is left after the evaluations that are spent."""
-        return self.amount - sum(map(self.cost, history.spent))
 
 
 def merged(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

@@ -117,11 +117,11 @@ class Evaluation:
         names = dict.fromkeys(name for rows in recorded for name in rows)
         return cls(
             number=trial.number,
-            lam=trial.params.get(name, _enqueued_lam(trial, name)),
+            lam=_lam(trial, name),
             state=trial.state,
             scores=scores,
             seconds=sum(batch["seconds"] for batch in batches),
-            tracked={n: _by_image(batches, [rows.get(n) for rows in recorded]) for n in names},
+            tracked={each: _by_image(batches, [r.get(each) for r in recorded]) for each in names},
             plan_size=max((batch.get("of", 0) for batch in batches), default=0),
             images=parse_ranges(trial.user_attrs.get(IMAGES_KEY)),
             bounds=_bounds(trial, name),
@@ -172,9 +172,15 @@ def parse_ranges(stored: Any) -> ImageRanges | None:
     return tuple((start, stop) for start, stop in pairs)
 
 
-def _enqueued_lam(trial: FrozenTrial, name: str) -> float:
-    lam = trial.system_attrs.get("fixed_params", {}).get(name)
-    return lam if isinstance(lam, int | float) else math.nan
+def is_number(value: Any) -> bool:
+    """Return whether a parameter's value is a number, as λ must be."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _lam(trial: FrozenTrial, name: str) -> float:
+    """Return λ as set, or as enqueued; NaN if it is neither, or no number."""
+    lam = trial.params.get(name, trial.system_attrs.get("fixed_params", {}).get(name))
+    return lam if is_number(lam) else math.nan
 
 
 def _bounds(trial: FrozenTrial, name: str) -> tuple[float, float] | None:

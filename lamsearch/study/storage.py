@@ -15,7 +15,7 @@ from lamsearch.errors import StudyError, first_line
 from lamsearch.study.leases import LEASES
 
 DEFAULT_STORAGE = "sqlite:///lamsearch-studies/studies.db"
-"""In the working directory."""
+"""Default database, in the working directory."""
 
 _BUSY_TIMEOUT_SECONDS = 60
 _OPENING_TRIES, _OPENING_PAUSE_SECONDS = 8, 0.1

@@ -6,11 +6,12 @@ import math
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from lamsearch.study.history import Proposal
 from lamsearch.study.leases import Leases
+from lamsearch.study.proposal import Proposal
 from lamsearch.study.records import IMAGES_KEY, PARAMETER, Batch, Evaluation
 
 
@@ -52,29 +53,26 @@ class Trials:
         if not self._leases.claim(trial_id):
             return False
         if found.state == TrialState.WAITING:
-            ours = self._database.set_trial_state_values(trial_id, TrialState.RUNNING)
+            ours = self._begin(trial_id)
         else:
             ours = self._database.get_trial(trial_id).state == TrialState.RUNNING
         if not ours:
             self._leases.release(trial_id)
         return ours
 
-    def complete(self, found: Evaluation, proposal: Proposal | None) -> Evaluation | None:
-        """Give a leased trial the λ and the images that its creator left out, if it did.
-
-        Returns:
-            The evaluation; None if it has no λ and there is no proposal.
-        """
-        trial_id = self._id(found)
-        lam = proposal.lam if proposal is not None and math.isnan(found.lam) else found.lam
-        if math.isnan(lam):
-            self._leases.release(trial_id)
-            return None
+    def fill_in(self, taken: Evaluation, proposal: Proposal) -> Evaluation:
+        """Store the λ and the images of a leased trial where its creator left them out."""
+        trial_id = self._id(taken)
         if PARAMETER not in self._database.get_trial(trial_id).params:
-            self._database.set_trial_param(trial_id, PARAMETER, lam, self._range)
-        if found.images is None and proposal is not None and proposal.images is not None:
+            self._database.set_trial_param(trial_id, PARAMETER, proposal.lam, self._range)
+        if taken.images is None and proposal.images is not None:
             self._database.set_trial_user_attr(trial_id, IMAGES_KEY, proposal.images)
         return self._read(trial_id)
+
+    def abandon(self, taken: Evaluation) -> None:
+        """Fail a leased trial that has no λ and will get none."""
+        self._study.tell(taken.number, state=TrialState.FAIL)
+        self._leases.release(self._id(taken))
 
     def record(self, evaluation: Evaluation, batch: Batch) -> bool:
         """Commit a batch; False if another worker has taken the evaluation over."""
@@ -103,6 +101,12 @@ class Trials:
     def is_leased(self, evaluation: Evaluation) -> bool:
         """Whether a living worker is at a trial."""
         return self._leases.is_leased(self._id(evaluation))
+
+    def _begin(self, trial_id: int) -> bool:
+        try:
+            return self._database.set_trial_state_values(trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:  # another program was faster
+            return False
 
     def _read(self, trial_id: int) -> Evaluation:
         return Evaluation.from_trial(self._database.get_trial(trial_id))

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.image import imread
 
 from lamsearch import cli
+from lamsearch.errors import SettingsError
 from lamsearch.process import spin_less
 from lamsearch.study.database import Study
 from studies import begin
@@ -225,16 +226,20 @@ def test_list_shows_every_study_and_its_state(
     half.release(evaluation)
     Study.create("new", storage)
     optuna.create_study(study_name="other", storage=storage, direction="minimize")
+    odd = optuna.create_study(study_name="words", storage=storage, direction="maximize")
+    odd.optimize(lambda trial: float(len(trial.suggest_categorical("lam", ["a", "b"]))), n_trials=1)
     capsys.readouterr()
     assert cli.main(["list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["studies"]}
     # The confirmation belongs to its study.
-    assert list(rows) == ["b500-pickscore-seed0", "half", "new", "other"]
+    assert list(rows) == ["b500-pickscore-seed0", "half", "new", "other", "words"]
     done = rows["b500-pickscore-seed0"]
     assert (done["anchor"], done["reward"], done["evaluations"]) == ("b500", "pickscore", 4)
     assert 0 <= done["lam"] <= 1
     states = [row["state"] for row in rows.values()]
-    assert states == ["idle", "interrupted", "empty", "foreign"]
+    assert states == ["idle", "interrupted", "empty", "foreign", "foreign"]
+    assert cli.main(["show", "words"]) == 1
+    assert "'words' has lam in trial 0, expected a number 'lam'" in capsys.readouterr().err
     monkeypatch.setenv("COLUMNS", "120")
     assert cli.main(["list"]) == 0
     table = capsys.readouterr().out
@@ -282,3 +287,22 @@ def test_spinning_is_shortened_for_small_models_on_the_cpu_only(
     spin_less(world / "reference", device="cpu")
     spin_less()
     assert environment == {"OMP_WAIT_POLICY": "ACTIVE"}
+
+
+def test_what_is_refused_leaves_nothing_behind(world: Path, here: Path) -> None:
+    assert run(world, "--device", "gpu") == 2
+    assert not (here / "lamsearch-studies").exists()
+
+
+def test_settings_that_the_pipeline_refuses_are_not_bound(
+    world: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lamsearch.evaluation.images import ImageEvaluation
+
+    def refuse(*_: object, **__: object) -> None:
+        raise SettingsError("the pipeline takes no negative prompt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageEvaluation, "__init__", refuse)
+        assert run(world, "--seed", "7", "--study", "s") == 2
+    assert run(world, "--seed", "8", "--study", "s") == 0

@@ -20,7 +20,7 @@ from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.policy import AllocationPolicy
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget
+from lamsearch.study.proposal import Budget
 from lamsearch.study.records import Batch, Evaluation
 from studies import begin, finished
 

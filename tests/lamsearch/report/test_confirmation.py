@@ -26,7 +26,7 @@ from lamsearch.report.confirmation import (
 )
 from lamsearch.rewards.clip import CLIPReward
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget
+from lamsearch.study.proposal import Budget
 from lamsearch.study.records import Batch
 from studies import begin, finished
 

@@ -19,8 +19,9 @@ from optuna.trial import Trial, TrialState, create_trial
 from lamsearch.errors import EvaluationError, StudyError
 from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
-from lamsearch.study.history import Budget, History, Proposal
+from lamsearch.study.history import History
 from lamsearch.study.leases import Leases
+from lamsearch.study.proposal import Budget, Proposal
 from lamsearch.study.records import Batch
 from lamsearch.study.storage import open_storage, redacted_url
 from studies import begin
@@ -218,7 +219,7 @@ def test_studies_of_something_else_are_refused(url: str) -> None:
                 open_(name, url)
     other = optuna.create_study(study_name="other", storage=url, direction="maximize")
     other.optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=1)
-    with pytest.raises(StudyError, match="'other' has rate in trial 0, expected 'lam'"):
+    with pytest.raises(StudyError, match="'other' has rate in trial 0, expected a number 'lam'"):
         Study.open("other", url).history()
 
 

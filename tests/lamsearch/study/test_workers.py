@@ -22,12 +22,13 @@ from optuna.trial import FrozenTrial, TrialState
 from lamsearch import LamSampler
 from lamsearch.bayesopt.acquisition import CLEARANCE
 from lamsearch.bayesopt.config import SearchConfig
-from lamsearch.bayesopt.policy import SearchPolicy
+from lamsearch.bayesopt.policy import AllocationPolicy, SearchPolicy
 from lamsearch.report.summarize import summarize
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
-from lamsearch.study.history import History, Policy, Proposal
+from lamsearch.study.history import History
 from lamsearch.study.leases import LEASE_SECONDS, Leases
+from lamsearch.study.proposal import Budget, Policy, Proposal
 from lamsearch.study.records import Batch
 from lamsearch.study.storage import open_storage
 from studies import begin
@@ -37,11 +38,19 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["lamsearch.bayesopt.policy", "lamsearch.study.database"])
 
 
-def steps(history: History) -> Proposal:
-    """Propose 0.01 more than the largest λ there is, slowly: a race would repeat a λ."""
-    taken = [each.lam for each in history.evaluations]
-    time.sleep(random.uniform(0, 0.02))
-    return Proposal(round(max(taken, default=0) + 0.01, 2))
+class Steps:
+    """Proposes 0.01 more than the largest λ there is, slowly: a race would repeat a λ."""
+
+    def __call__(self, history: History) -> Proposal:
+        taken = [each.lam for each in history.evaluations]
+        time.sleep(random.uniform(0, 0.02))
+        return Proposal(round(max(taken, default=0) + 0.01, 2))
+
+    def images_at(self, lam: float, history: History) -> None:
+        return None
+
+
+steps = Steps()
 
 
 class Stuck:
@@ -111,7 +120,7 @@ def test_threads_share_the_budget_and_no_lam(url: str, in_memory: bool) -> None:
 def be_stuck(url: str, proposing: Event, elsewhere: bool) -> None:
     study = Study.create("s", url)
     if elsewhere:
-        study._turns._host = "elsewhere"
+        study._lock._host = "elsewhere"
     begin(study, 3, Stuck(proposing))
 
 
@@ -125,10 +134,10 @@ def test_the_lock_of_a_worker_killed_while_it_proposes_ends(
     worker.start()
     assert proposing.wait(120)
     assert study._study.trials == []  # a trial is stored whole, or not at all
-    assert not study._turns.claim(study._study._study_id)
+    assert not study._lock.claim(study._study._study_id)
     kill(worker)
     if elsewhere:  # only on this machine it is seen at once that the owner is gone
-        assert not study._turns.claim(study._study._study_id)
+        assert not study._lock.claim(study._study._study_id)
         now = time.time
         monkeypatch.setattr("time.time", lambda: now() + LEASE_SECONDS)
     work(study, 3)
@@ -161,12 +170,12 @@ def test_an_answer_says_that_evaluations_are_not_finished(
     assert begun is not None
     before = summarize(study)
     assert (len(before.evaluations), before.unfinished) == (2, 1)
-    assert "1 more under way or interrupted" in shown(before)
+    assert "1 more evaluation running or interrupted" in shown(before)
     study.release(begun)
     work(study, 3)
     after = summarize(study)
     assert (len(after.evaluations), after.unfinished) == (3, 0)
-    assert "under way" not in shown(after)
+    assert "interrupted" not in shown(after)
 
 
 @pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").is_file(), reason="Linux only")
@@ -218,14 +227,48 @@ def test_a_trial_that_was_left_without_lam_or_images_gets_both(url: str, state: 
     assert [(e.lam, e.images) for e in found] == [(e.lam, e.images) for e in proposed]
 
 
-def test_an_enqueued_lam_is_evaluated_first(url: str) -> None:
+@pytest.mark.parametrize("epsilon", [None, "90%"])
+def test_an_enqueued_lam_is_evaluated_first(url: str, epsilon: str | None) -> None:
+    """Also where the answer is good enough already: it keeps its λ and gets its images."""
     study = Study.create("s", url)
+    policy = SearchPolicy(SearchConfig(epsilon=epsilon), lambda number: range(4))
+    for _ in range(5):
+        evaluation = begin(study, 6, policy)
+        assert evaluation is not None
+        scores = [-((evaluation.lam - 0.6) ** 2) + 0.1 * i for i in range(4)]
+        study.record(evaluation, Batch(range(4), scores))
+        study.finish(evaluation)
     study._study.enqueue_trial({"lam": 0.3})
-    policy = SearchPolicy(SearchConfig(), lambda number: range(4))
-    evaluation = begin(study, 1, policy)
+    evaluation = begin(study, 6, policy)
     assert evaluation is not None
-    assert (evaluation.number, evaluation.lam, evaluation.images) == (0, 0.3, ((0, 4),))
-    assert study._study.trials[0].params == {"lam": 0.3}
+    assert (evaluation.number, evaluation.lam, evaluation.images) == (5, 0.3, ((0, 4),))
+    assert study._study.trials[5].params == {"lam": 0.3}
+
+
+def test_an_enqueued_lam_of_a_budget_of_images_starts_with_the_first_image(url: str) -> None:
+    study, budget = Study.create("s", url), Budget(40, counts_images=True)
+    policy = AllocationPolicy(SearchConfig())
+    study._study.enqueue_trial({"lam": 0.31})
+    evaluation = begin(study, budget, policy)
+    assert evaluation is not None
+    assert (evaluation.lam, evaluation.images) == (0.31, ((0, 32),))
+    study.record(evaluation, Batch(range(32), [0.1 * i for i in range(32)], plan_size=1024))
+    study.finish(evaluation)
+    study._study.enqueue_trial({"lam": 0.31})
+    more = begin(study, budget, policy)
+    assert more is not None
+    assert (more.lam, more.images) == (0.31, ((32, 40),))
+
+
+def test_a_trial_that_never_gets_a_lam_is_given_up(url: str) -> None:
+    class Done(Steps):
+        def __call__(self, history: History) -> None:
+            return None
+
+    study = Study.create("s", url)
+    study._study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
+    assert begin(study, 3, Done()) is None
+    assert [trial.state for trial in study._study.trials] == [TrialState.FAIL]
 
 
 def test_exclusive_leases_exclude_each_other(url: str) -> None:
