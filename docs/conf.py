@@ -87,6 +87,9 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 LONG = 8
 
+_LINKED = ("Surrogate", "Summary")
+"""Classes of lamsearch with an entry in the reference of their own."""
+
 
 def _shorter_signature(
     app: Any,
@@ -97,8 +100,9 @@ def _shorter_signature(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str, str | None] | None:
-    """Drop the signature of a dataclass of many fields, which are listed below it."""
-    if what == "class" and dataclasses.is_dataclass(obj) and len(dataclasses.fields(obj)) > LONG:
+    """Drop the signature of a protocol, and of a dataclass of many fields, listed below it."""
+    is_long = dataclasses.is_dataclass(obj) and len(dataclasses.fields(obj)) > LONG
+    if what == "class" and (is_long or getattr(obj, "_is_protocol", False)):
         return "", ""
     if signature is None:
         return None
@@ -106,6 +110,20 @@ def _shorter_signature(
     return re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature), returns
 
 
+def _shorter_types(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Leave the modules out of the types of attributes, in place, where no link needs them."""
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith(":vartype"):
+            lines[number] = re.sub(
+                r"lamsearch\.(?:\w+\.)+(\w+)",
+                lambda found: found[0] if found[1] in _LINKED else found[1],
+                line,
+            )
+
+
 def setup(app: Any) -> None:
-    """Connect to autodoc."""
+    """Connect to autodoc; types are shortened after napoleon has written them."""
     app.connect("autodoc-process-signature", _shorter_signature)
+    app.connect("autodoc-process-docstring", _shorter_types, priority=900)

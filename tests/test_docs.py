@@ -13,7 +13,9 @@ order, in one namespace and one temporary folder:
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import importlib.util
 import io
 import re
 import shlex
@@ -30,14 +32,14 @@ import pytest
 
 import lamsearch
 from deradiff import load_anchor
-from lamsearch.cli import main
+from lamsearch.cli import _parser, main
 from lamsearch.config.settings import find_settings, load_settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*/*.md")), ROOT / "docs" / "index.md"]
 
-IMAGES, BUDGET, AUTO_BUDGET = 2, 2, 34
-"""What searches are reduced to; with `--images auto` the first λ gets 32 images."""
+IMAGES, BUDGET, AUTO_BUDGET = 2, 2, 4
+"""What searches are reduced to; with `--images auto` the first λ gets the whole budget."""
 
 _FENCE = re.compile(
     r"^(?P<mark><!-- not run: .+ -->\n)?```(?P<language>\{[\w-]+\} \w+|\w+)\n(?P<body>.*?)^```$",
@@ -172,6 +174,45 @@ def given_names(page: Path) -> dict[str, Any]:
         "pipe": loaded.pipe,
         "aligned_unet": loaded.aligned,
     }
+
+
+def test_programs_that_pages_name_exist() -> None:
+    """A page may name a script or a module without running it."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        modules = re.findall(r"python -m (examples\.[\w.]+\w)", text)
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        files = re.findall(
+            r"\b((?:examples|lamsearch|docs)/[\w/.-]+\.(?:py|json|csv|md|toml))\b", text
+        )
+        missing += [file for file in files if not (ROOT / file).exists()]
+        assert not missing, page
+        # They import each other as a package, so they do not run as files.
+        assert "python examples/benchmarks/" not in text, page
+
+
+def test_every_option_has_a_sentence() -> None:
+    (commands,) = (
+        action.choices
+        for action in _parser(["run"])._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    for name, command in commands.items():
+        silent = [action.dest for action in command._actions if not action.help]
+        assert not silent, name
+
+
+def test_every_field_has_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference pages show the fields of these models."""
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    from option_tables import load
+
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    models = [name for text in pages for name in re.findall(r"^```\{fields\} (\S+)$", text, re.M)]
+    assert models
+    for model in map(load, models):
+        silent = [name for name, field in model.model_fields.items() if not field.description]
+        assert not silent, model
 
 
 def test_json_schema_fits(monkeypatch: pytest.MonkeyPatch) -> None:

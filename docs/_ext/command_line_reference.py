@@ -88,6 +88,8 @@ def _metavar(action: argparse.Action) -> str:
 def _default(action: argparse.Action, default: str) -> str:
     if action.required:
         return "required"
+    if ", " in default:  # a description rather than a value
+        return default
     return f"`{default}`" if default else "–"
 
 

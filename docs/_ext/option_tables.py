@@ -47,7 +47,7 @@ def table(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequenc
 
 def prose(text: str) -> str:
     """Return a sentence as Markdown: flags are code, and nothing else outside of backticks is."""
-    flagged = re.sub(r"(?<![`\w])(--[a-z][a-z-]*)", r"`\1`", " ".join(text.split()))
+    flagged = re.sub(r"(?<![`\w])(--[a-z][a-z-]*(?: auto\b)?)", r"`\1`", " ".join(text.split()))
     parts = re.split(r"(`[^`]*`)", flagged)
     return "".join(p if p.startswith("`") else re.sub(r"([*_<>\[\]$])", r"\\\1", p) for p in parts)
 
