@@ -22,7 +22,7 @@ REFERENCE = Path(str(files("lamsearch") / "miniature" / "reference"))
 
 
 def colourful_pairs(pipe: DiffusionPipeline, count: int) -> list[PreferencePair]:
-    """Draw two images a prompt and prefer the one with the more saturated colours."""
+    """Draw two images per prompt and prefer the one with the more saturated colours."""
     pairs = []
     for seed in range(count):
         prompt = f"a {('red', 'blue', 'green')[seed % 3]} seven"

@@ -1,9 +1,10 @@
-"""LamSampler in a plain Optuna script that goes on from evaluations which are there already.
+"""Use LamSampler in a plain Optuna script that continues from existing evaluations.
 
     python examples/optuna_script.py
 
-A coarse grid was evaluated by hand before. Optuna takes it as trials; the sampler learns from them
-and repeats none. Any study will do: one in a database, with enqueued trials, from another sampler.
+A coarse grid was evaluated by hand before. It is added as trials, and the sampler learns from them
+without repeating any. Any study will do: one in a database, with enqueued trials, or from another
+sampler.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from optuna.trial import TrialState
 
 import lamsearch
 from lamsearch.bayesopt.recommendation import Recommendation, recommend
-from lamsearch.surrogate.model import fit_surrogate
-from lamsearch.surrogate.observations import observe
+from lamsearch.surrogate.fitting import fit_surrogate
+from lamsearch.surrogate.pairing import observe
 
 RANGE = FloatDistribution(0.0, 1.0)
 GRID = {0.0: 0.2003, 0.25: 0.2234, 0.5: 0.2416, 0.75: 0.2402, 1.0: 0.2211}
@@ -24,13 +25,13 @@ GRID = {0.0: 0.2003, 0.25: 0.2234, 0.5: 0.2416, 0.75: 0.2402, 1.0: 0.2211}
 
 
 def evaluate(lam: float) -> float:
-    """Mean reward with the noise of finitely many images: rises, then the reward is hacked."""
+    """Return a mean reward, as noisy as finitely many images make it: it rises, then is hacked."""
     noise = np.random.default_rng(int(lam * 1e6)).normal(0.0, 0.002)
     return 0.2 + 0.1 * (lam - 0.8 * lam**3) + float(noise)
 
 
 def answer(study: optuna.Study) -> Recommendation:
-    """λ* by all trials together: the best single one owes its rank in part to its noise."""
+    """Return λ* by all trials together: the best single one owes its rank in part to its noise."""
     trials = study.get_trials(states=(TrialState.COMPLETE,))
     lams = [trial.params["lam"] for trial in trials]
     return recommend(fit_surrogate(observe(lams, [trial.value for trial in trials])))

@@ -16,7 +16,7 @@ IMAGES = 64
 
 
 def evaluate(lam: float) -> np.ndarray:
-    """Per-image scores: prompts differ much (0.2), alignment helps until it hacks the reward."""
+    """Return per-image scores: prompts differ a lot, alignment helps until it hacks the reward."""
     draws = np.random.default_rng(0)
     prompts = draws.normal(0.0, 0.2, IMAGES)
     taste = draws.normal(1.0, 0.2, IMAGES)

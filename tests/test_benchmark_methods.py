@@ -14,7 +14,8 @@ from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.evidence import Evidence
 from lamsearch.bayesopt.policy import SearchPolicy
 from lamsearch.bayesopt.recommendation import recommend
-from lamsearch.study.history import Budget, score_rows
+from lamsearch.study.history import score_rows
+from lamsearch.study.proposal import Budget
 from lamsearch.surrogate.model import Surrogate
 
 # λs, answers after 4, 5, … evaluations, and the stop, as computed by the version of `ours.py` that

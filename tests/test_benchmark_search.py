@@ -27,6 +27,7 @@ def runs_in(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if "regrets" in line]
 
 
+@pytest.mark.slow
 def test_a_run_is_stored_reported_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["ours-auto-matern", "paper", "grid", "golden"]
     search.main(["--methods", *methods, *TINY])

@@ -34,6 +34,7 @@ def _in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_search_anchor(capsys: pytest.CaptureFixture[str]) -> None:
     result = example("search_anchor.py").main(budget=3, images=4)
     assert f"λ* = {result.lam:.3f}" in capsys.readouterr().out
@@ -54,12 +55,14 @@ def test_make_anchor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(list(folder.glob("*.png"))) == 3
 
 
+@pytest.mark.slow
 def test_benchmark_of_the_forward_share(capsys: pytest.CaptureFixture[str]) -> None:
     share = forward_share.main(budget=2, images=4)
     assert 0 < share < 1
     assert "forward passes" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_benchmark_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     rows = seeds.main(seeds=1, budget=2, output="seeds.json")
     assert rows[0]["regret"] >= 0

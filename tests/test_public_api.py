@@ -34,6 +34,7 @@ def test_public_names() -> None:
         lamsearch.absent  # noqa: B018
 
 
+@pytest.mark.slow
 def test_functions_are_not_hidden_by_modules() -> None:
     """`lamsearch.search` is a function, whatever was imported before."""
     code = (
@@ -88,6 +89,7 @@ def test_a_misspelt_keyword_is_a_type_error_with_a_hint() -> None:
         lamsearch.run("a", "r", image=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "absent"),
     [

@@ -1,4 +1,4 @@
-"""Whether our search may be believed: coverage of its 95 % intervals, and its stopping rule."""
+"""Whether our search can be trusted: coverage of its 95 % intervals, and its stopping rule."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from curves import CALIBRATION_FAMILIES, FAMILIES
-from ours import COVERAGE_AT, OURS
-from records import Cell, Key, Record
-from regret import Mean, mean_and_error
+
+from examples.benchmarks.curves import CALIBRATION_FAMILIES, FAMILIES
+from examples.benchmarks.ours import COVERAGE_AT, OURS
+from examples.benchmarks.records import Cell, Key, Record
+from examples.benchmarks.regret import Mean, mean_and_error
 
 REAL_FAMILIES = [name for name in FAMILIES if name not in CALIBRATION_FAMILIES.values()]
 
 
 def prior_of(method: str) -> str:
-    """The family that is drawn from the method's own prior."""
+    """Return the family that is drawn from the method's own prior."""
     return CALIBRATION_FAMILIES[OURS[method].kernel]
 
 
 def last_covered(budget: int) -> str | None:
-    """The last n at which coverage is recorded, as it stands in the records."""
+    """Return the last n at which coverage is recorded, as the records name it."""
     reached = [str(n) for n in COVERAGE_AT if n <= budget]
     return reached[-1] if reached else None
 
@@ -34,13 +35,13 @@ def coverage(
     n: str,
     truth: str,
 ) -> Mean:
-    """Share of the intervals, in %, that hold the truth: "lam" is λ*, "value" is J(λ*)."""
+    """Return the share of intervals, in %, that contain the truth ("lam": λ*, "value": J(λ*))."""
     chosen = {k: r for k, r in records.items() if k[0] in families and k[1:3] in cells}
     return mean_and_error({k: 100 * r["coverage"][n][truth] for k, r in chosen.items()})
 
 
 class Missed(NamedTuple):
-    """Intervals that do not hold λ*, and 1000 times the regret at their λ nearest to it."""
+    """Number of intervals without λ*, and 1000 times the regret at their λ nearest to it."""
 
     count: int
     mean: float
@@ -56,7 +57,7 @@ def missed(
 
 
 class Stops(NamedTuple):
-    """Counts of runs, and the mean number of evaluations at the stop."""
+    """Numbers of runs, stops and right stops, and the mean number of evaluations at the stop."""
 
     runs: int
     stopped: int

@@ -1,7 +1,7 @@
 """Families of curves J(λ) on [0, 1]: each draws a curve, in any units, from a generator.
 
-The shapes are those that a reward may have between its reference (λ = 0) and a strongly aligned
-model; `table2` is the paper's, `miniature` the bundled world's, `prior_...` the surrogate's own.
+A reward may have such shapes between the reference (λ = 0) and a strongly aligned model. `table2`
+is the paper's, `miniature` the bundled world's; `prior_...` is drawn from the surrogate's prior.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array: TypeAlias = NDArray[np.float64]
 Curve: TypeAlias = Callable[[Array], Array]
 
 LINE = np.linspace(0, 1, 2001)
-"""Where a curve's maximum and minimum are looked for."""
+"""Points on which a curve's maximum and minimum are searched."""
 
 TABLE2_BETA = (10000, 8000, 5000, 2000, 1000, 500)
 TABLE2 = {
@@ -37,9 +37,9 @@ KERNELS: dict[str, Callable[[Array, float], Array]] = {
     "rbf": lambda distance, lengthscale: np.exp(-(distance**2) / (2 * lengthscale**2)),
     "matern": lambda distance, lengthscale: _matern(math.sqrt(5) * distance / lengthscale),
 }
-"""Correlation at a distance in λ; those of `lamsearch.surrogate.gaussian_process`."""
+"""Correlation at a distance in λ, as in `lamsearch.surrogate.prior`."""
 NODES = {"rbf": 61, "matern": 121}
-"""With these a draw's covariance is exact to 5e-4, for lengthscales from 0.08."""
+"""Numbers of nodes that make a draw's covariance exact to 5e-4, for lengthscales from 0.08."""
 
 
 def _matern(r: Array) -> Array:
@@ -48,7 +48,7 @@ def _matern(r: Array) -> Array:
 
 @lru_cache
 def gp_basis(lengthscale: float, kernel: str = "rbf") -> CubicSpline:
-    """λ → (k,) such that its product with k standard normals is a draw of the process."""
+    """Return λ → (k,) whose product with k standard normals is a draw from the process."""
     nodes = np.linspace(0, 1, NODES[kernel])
     covariance = KERNELS[kernel](np.abs(nodes[:, None] - nodes), lengthscale)
     eigenvalues, vectors = np.linalg.eigh(covariance)
@@ -72,7 +72,7 @@ def _bump(rng: Generator) -> Curve:
 
 
 def _collapse(rng: Generator) -> Curve:
-    """Reward hacking: a slow rise, then a fall within a short stretch of λ."""
+    """Draw a slow rise, then a fall within a short stretch of λ, as reward hacking has it."""
     bend, centre = rng.uniform(1, 8), rng.uniform(0.4, 0.9)
     width, depth = rng.uniform(0.03, 0.08), rng.uniform(0.8, 2)
     rise = math.log1p(bend)
@@ -89,7 +89,7 @@ def _gp(rng: Generator) -> Curve:
 
 
 def _flat(rng: Generator) -> Curve:
-    """A plateau within 5 % of the best, a faint bump on it, and one low end."""
+    """Draw a plateau within 5 % of the best with a faint bump on it, and one low end."""
     edge, height = rng.uniform(0.03, 0.06), rng.uniform(0.01, 0.05)
     centre, width, mirrored = rng.uniform(0.3, 0.9), rng.uniform(0.1, 0.3), rng.random() < 0.5
     return lambda lam: _plateau(1 - lam if mirrored else lam, edge, height, centre, width)
@@ -108,16 +108,16 @@ def _two_peaks(rng: Generator) -> Curve:
 
 
 def _kink(rng: Generator) -> Curve:
-    """Piecewise linear, with one corner on either side of the maximum."""
+    """Draw a piecewise linear curve with one corner on either side of the maximum."""
     top = rng.uniform(0.2, 0.8)
     knots = [0, top * rng.uniform(0.3, 0.7), top, top + (1 - top) * rng.uniform(0.3, 0.7), 1]
     values = [rng.uniform(0, 0.3), rng.uniform(0.4, 0.8), 1, rng.uniform(0.4, 0.8), 0]
-    # Rounded to points of LINE, which then sees the maximum itself.
+    # Rounded to points of LINE, so that the maximum is one of them.
     return lambda lam: np.interp(lam, np.round(knots, 3), values)
 
 
 def _at_0(rng: Generator) -> Curve:
-    """A fall, with a bump on the way that never reaches the value at 0."""
+    """Draw a fall, with a bump on the way that never reaches the value at 0."""
     power, height = rng.uniform(1, 3), rng.uniform(0, 0.35)
     centre, width = rng.uniform(0.45, 0.9), rng.uniform(0.05, 0.2)
     return lambda lam: (1 - lam) ** power + height * _peak(lam, centre, width)
@@ -129,7 +129,7 @@ def _at_1(rng: Generator) -> Curve:
 
 
 def _table2(rng: Generator) -> Curve:
-    """λ = 2000/β from 0.2 to 4, moved onto [0, 1]; monotone cubic (PCHIP) between the strengths."""
+    """Draw a reward of Table 2: λ = 2000/β from 0.2 to 4, mapped to [0, 1], monotone cubics."""
     lams = 2000 / np.array(TABLE2_BETA)
     values = TABLE2[str(rng.choice(list(TABLE2)))]
     return PchipInterpolator((lams - lams[0]) / (lams[-1] - lams[0]), values)
@@ -137,7 +137,7 @@ def _table2(rng: Generator) -> Curve:
 
 @lru_cache
 def miniature_scores() -> tuple[Array, Array]:
-    """λs (21,) of the bundled world, and the scores (21, 1000) of its stored images."""
+    """Return λs (21,) of the bundled world, and the scores (21, 1000) of its stored images."""
     path = files("lamsearch") / "miniature" / "reference_scores.npz"
     with path.open("rb") as file, np.load(file) as arrays:
         return arrays["lam"], arrays["pickscore"].astype(float)
@@ -149,9 +149,9 @@ def _miniature(rng: Generator) -> Curve:
 
 
 def _prior(kernel: str, rng: Generator) -> Curve:
-    """A draw from the surrogate's own prior, in its units: values with a standard deviation near 1.
+    """Draw from the surrogate's own prior, in its units: values of a standard deviation near 1.
 
-    The surrogate standardises what it sees, hence its prior is the stated one given that.
+    The surrogate standardises the values that it sees, so its prior holds given such a deviation.
     """
     nodes = hyperparameters.grid(inferred_noise=False)
     weights = hyperparameters.log_prior(nodes).softmax(dim=0).numpy()
@@ -177,5 +177,5 @@ FAMILIES: dict[str, Callable[[Generator], Curve]] = {
     "miniature": _miniature,
 }
 CALIBRATION_FAMILIES = {kernel: f"prior_{kernel}" for kernel in KERNELS}
-"""For coverage only: made for our surrogate with this kernel, and in no average over families."""
+"""Families for coverage only: drawn for our surrogate with this kernel, and in no average."""
 FAMILIES |= {name: partial(_prior, kernel) for kernel, name in CALIBRATION_FAMILIES.items()}

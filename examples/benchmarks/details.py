@@ -1,4 +1,4 @@
-"""What the compact report leaves out: coverage by noise level, and peers with our answers."""
+"""What the compact report leaves out: coverage by noise level, and peers under our rule."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 import numpy as np
-from curves import FAMILIES
-from ours import OURS
-from records import Cell, Key, Record, Records, Runs
-from regret import Comparison, goals
-from report import best_peer_table, difference_text, named, regret_tables, table
+
+from examples.benchmarks.curves import FAMILIES
+from examples.benchmarks.ours import OURS
+from examples.benchmarks.records import Cell, Key, Record, Records, Runs
+from examples.benchmarks.regret import Comparison, goals
+from examples.benchmarks.report import best_peer_table, regret_tables
+from examples.benchmarks.tables import difference_text, named, table
 
 
 def details(runs: Runs, peers_by_rule: Mapping[str, dict[str, Records]]) -> Iterator[str]:
-    """Blocks of Markdown; the peers' records are those of each rule."""
+    """Yield blocks of Markdown; the peers' records are given for each rule."""
     yield "## Coverage in detail"
     for method, n in product((m for m in OURS if m in runs.results), ("6", "12")):
         yield coverage_table(runs, method, n)
@@ -27,7 +29,7 @@ def details(runs: Runs, peers_by_rule: Mapping[str, dict[str, Records]]) -> Iter
 
 
 def comparison_tables(runs: Runs) -> list[str]:
-    """Paired differences of the first of our methods from all others; the last are the goals."""
+    """Return paired differences of our first method from all others; the goals come last."""
     ours = runs.ours[0]
     if ours not in runs.results:
         return []
@@ -53,7 +55,7 @@ def coverage_table(runs: Runs, method: str, n: str) -> str:
         found = [covers(runs.results[method], family, cell, n) for cell in runs.cells]
         if any(found):
             rows[family] = [describe(records) for records in found]
-    title = f"{method} after {n}: 95 % intervals that hold λ* / J(λ*), in %, (width for λ*)"
+    title = f"{method} after {n}: 95 % intervals that contain λ* / J(λ*), in %, (width for λ*)"
     return table(title, named(runs.cells), rows)
 
 

@@ -1,27 +1,25 @@
 """What share of a search's run time goes into the denoisers' forward passes?
 
-    python examples/benchmarks/forward_share.py
+    python -m examples.benchmarks.forward_share
 
-The clock runs from the first evaluation to the answer: model loading is left out; the one encoding
-of the prompts, the scheduler, the VAE, the reward, the surrogate and the database are in. The study
-goes to a temporary folder.
+The clock runs from the first evaluation to the answer. Loading the models is left out; encoding the
+prompts, once per search, the scheduler, the VAE, the reward, the surrogate and the database are in.
+The study goes to a temporary folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import diffusers
 import torch
 
 import lamsearch
+from examples.benchmarks.environment import environment
 from lamsearch.study.records import Evaluation
 
 
@@ -46,7 +44,7 @@ class Stopwatch:
 
 
 class SearchClock:
-    """Starts, and sets the stopwatch to zero, when the first evaluation begins."""
+    """Notes when the first evaluation begins, and then sets the stopwatch to zero."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self.began, self._stopwatch = 0.0, stopwatch
@@ -84,11 +82,7 @@ def main(
     finally:
         unet.forward = forward
     share = stopwatch.seconds / total
-    names = ("torch", "diffusers", "transformers", "botorch", "optuna")
-    print(
-        f"python {platform.python_version()}, {', '.join(f'{n} {version(n)}' for n in names)}, "
-        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    )
+    print(f"{environment()}, {torch.get_num_threads()} threads")
     print(f"search {total:.1f} s, of which denoisers' forward passes {100 * share:.1f} %")
     return share
 

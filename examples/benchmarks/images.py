@@ -1,13 +1,18 @@
 """Where to spend images: the same on all λs, a rotating plan, or as the search decides.
 
     export OMP_NUM_THREADS=1
-    python examples/benchmarks/images.py --seeds 100 --output images.json
+    python -m examples.benchmarks.images --seeds 100 --output images.json
 
-Searches of the bundled world's stored scores: J is the mean curve of 1,000 images, interpolated in
-λ, and a study draws its images from these with replacement. Regret is what J loses at λ* against
-its maximum, in percent of its range; all three ways spend the same number of images, the first two
-on 12 λs. Means over the seeds with standard errors. And how often the 95 % intervals of λ* and of
-J(λ*) − J(1) hold the truth.
+Simulated searches of the bundled world's stored scores: 5 images of each of its 200 prompts, the
+same 1,000 at each of 21 λs. The simulated world has these images and no others. J is their mean
+curve, interpolated in λ, so the truth is known exactly. Study `seed` has the image plan of a real
+run with that seed, so it uses each prompt as often as the run does; in place of an image with a new
+seed it takes one of the prompt's 5 stored images, independently each time. (So the variance within
+a prompt is 4/5 of what new images would have.) Regret is what J loses at λ* against its maximum, in
+percent of its range. All three ways spend the same number of images, the first two on 12 λs. The
+script prints means over the studies with standard errors, and how often the 95 % intervals of λ*
+and of J(λ*) − J(1) contain the truth. Rows that an interrupted run has written to the output file
+are not computed again.
 """
 
 from __future__ import annotations
@@ -15,37 +20,42 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from functools import cache, partial
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import optuna
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from lamsearch.bayesopt.image_allocation import LEAST_NEW, next_step
-from lamsearch.bayesopt.initial_design import initial_lams
-from lamsearch.bayesopt.policy import INITIAL_DESIGN, History, propose
-from lamsearch.bayesopt.recommendation import recommend
-from lamsearch.bayesopt.strategy import Strategy
-from lamsearch.evaluation.block_design import Schedule
-from lamsearch.surrogate.model import Surrogate
+from examples.benchmarks.curves import miniature_scores
+from examples.benchmarks.simulation import simulate
+from lamsearch.bayesopt.config import SearchConfig
+from lamsearch.bayesopt.evidence import Evidence
+from lamsearch.bayesopt.image_allocation import LEAST_NEW
+from lamsearch.bayesopt.policy import INITIAL_DESIGN, AllocationPolicy, SearchPolicy
+from lamsearch.bayesopt.recommendation import Recommendation, recommend
+from lamsearch.evaluation.block_design import BlockDesign
+from lamsearch.evaluation.image_plan import GROWING, image_plan
+from lamsearch.study.history import merged
+from lamsearch.study.proposal import Budget, Policy
 
-SCORES = Path(str(files("lamsearch") / "miniature" / "reference_scores.npz"))
-BOUNDS = (0.0, 1.0)
+PROMPTS = 200
+IMAGES_PER_PROMPT = 5
 LAMS = 12
 BUDGETS = (96, 192, 384, 768, 1536)
 WAYS = ("fixed", "rotating", "auto")
 LEAST_AUTO = INITIAL_DESIGN * LEAST_NEW
-"""The images of its initial design."""
+"""Images of the initial design of a search that decides how many images a λ gets."""
 
 INTERVALS = ("λ*", "J(λ*) − J(1)")
 
 Outcome: TypeAlias = dict[str, float]
-"""Of one search: the regret in percent, and 1 or 0 for each interval that holds or does not."""
+"""Regret of one search in percent, and 1 or 0 for each interval that contains the truth or not."""
 
 Row: TypeAlias = dict[str, Any]
 """A way and a number of images, and the outcomes of all seeds as columns."""
@@ -53,23 +63,59 @@ Row: TypeAlias = dict[str, Any]
 
 @cache
 def curves() -> CubicSpline:
-    """λ → the scores of the 1,000 images."""
-    stored = np.load(SCORES)
-    return CubicSpline(stored["lam"], stored["pickscore"].astype(float))
+    """Return λ → the scores of the 1,000 images."""
+    return CubicSpline(*miniature_scores())
 
 
 @cache
 def truth() -> tuple[CubicSpline, float, float]:
-    """J, its maximum and its range."""
-    stored = np.load(SCORES)
-    mean = CubicSpline(stored["lam"], stored["pickscore"].mean(axis=1, dtype=float))
+    """Return J, its maximum and its range."""
+    lams, scores = miniature_scores()
+    mean = CubicSpline(lams, scores.mean(axis=1))
     line = mean(np.linspace(0, 1, 2001))
     return mean, line.max(), np.ptp(line)
 
 
-def outcome(surrogate: Surrogate) -> Outcome:
+def stored_images(images: int, seed: int) -> NDArray[np.int64]:
+    """Return the stored image that stands for each image of a study's plan.
+
+    Stored image i has prompt i mod `PROMPTS`, counted from 0. The prompt is the one that
+    `image_plan` chooses. Which of the prompt's images it is follows from the planned image's seed,
+    so that images with the same prompt are independent draws, as they are in a real run.
+
+    Args:
+        images: Number of images in the plan.
+        seed: Seed of the study.
+    """
+    plan = image_plan([str(number) for number in range(PROMPTS)], images, seed)
+    stored = [int(image.prompt) + PROMPTS * (image.seed % IMAGES_PER_PROMPT) for image in plan]
+    return np.array(stored)
+
+
+def run_study(way: str, budget: int, seed: int) -> Outcome:
+    """Search with `budget` images and return what came of it."""
+    config = SearchConfig(seed=seed)
+    if way == "auto":
+        plan_size = max(budget, GROWING)
+        policy: Policy = AllocationPolicy(config)
+        limit = Budget(budget, counts_images=True)
+    else:
+        design = BlockDesign(budget // LAMS, way)
+        plan_size = design.total
+        policy = SearchPolicy(config, design.image_ids)
+        limit = Budget(LAMS)
+    images = stored_images(plan_size, seed)
+
+    def scores(lam: float, number: int, image_ids: Sequence[int]) -> NDArray[np.float64]:
+        return curves()(lam)[images[image_ids]]
+
+    evaluations = simulate(policy, scores, limit, plan_size=plan_size)
+    return outcome(recommend(Evidence.from_evaluations(merged(evaluations), config).surrogate))
+
+
+def outcome(answer: Recommendation) -> Outcome:
+    """Compare an answer with the truth."""
     mean, top, width = truth()
-    answer = recommend(surrogate)
     line = np.linspace(*answer.lam_interval, 2001)
     low, high = answer.gain_over_aligned.interval
     return {
@@ -79,63 +125,44 @@ def outcome(surrogate: Surrogate) -> Outcome:
     }
 
 
-def drawn(seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(1000, size=max(BUDGETS))
-
-
-def by_plan(way: str, budget: int, seed: int) -> Outcome:
-    """12 λs, each with the images that its place in a plan gives it."""
-    schedule, images = Schedule(budget // LAMS, way), drawn(seed)
-    lams: list[float] = []
-    rows: list[NDArray[np.float64]] = []
-    for number in range(LAMS):
-        lam = propose(History(BOUNDS, lams, rows), seed=seed)
-        ids = list(schedule.image_ids(number))
-        row = np.full(schedule.total, np.nan)
-        row[ids] = curves()(lam)[images[ids]]
-        lams.append(lam)
-        rows.append(row)
-    return outcome(Strategy().fit(lams, rows, bounds=BOUNDS))
-
-
-def by_allocation(budget: int, seed: int) -> Outcome:
-    """The search adds λs, or images at one that it has, until the budget is used."""
-    images = drawn(seed)
-    counts = dict.fromkeys(initial_lams(INITIAL_DESIGN, seed=seed), LEAST_NEW)
-
-    def surrogate() -> Surrogate:
-        table = np.full((len(counts), budget), np.nan)
-        for row, (lam, count) in zip(table, counts.items(), strict=True):
-            row[:count] = curves()(lam)[images[:count]]
-        return Strategy().fit(list(counts), list(table), bounds=BOUNDS)
-
-    while left := budget - sum(counts.values()):
-        step = next_step(surrogate(), list(counts.values()), limit=left)
-        counts[step.lam] = step.stop
-    return outcome(surrogate())
-
-
 def main(seeds: int = 100, output: str = "images.json") -> list[Row]:
     torch.set_num_threads(1)
-    rows = [
-        columns(way, budget, seeds)
-        for budget in BUDGETS
-        for way in WAYS
-        if way != "auto" or budget >= LEAST_AUTO
-    ]
-    versions = {name: version(name) for name in ("torch", "botorch", "scipy")}
-    command = f"python examples/benchmarks/images.py --seeds {seeds}"
-    save(Path(output), {"command": command, "versions": versions}, rows)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path, rows = Path(output), []
+    about = {
+        "command": f"python -m examples.benchmarks.images --seeds {seeds}",
+        "versions": {name: version(name) for name in ("torch", "botorch", "scipy")},
+    }
+    known = stored_rows(path, about)
+    for way, budget in searches():
+        rows.append(known.get((way, budget)) or columns(way, budget, seeds))
+        save(path, about, rows)
     report(rows)
     return rows
 
 
+def searches() -> Iterator[tuple[str, int]]:
+    """Yield every way with every number of images that it can spend."""
+    for budget in BUDGETS:
+        for way in WAYS:
+            if way != "auto" or budget >= LEAST_AUTO:
+                yield way, budget
+
+
 def columns(way: str, budget: int, seeds: int) -> Row:
-    search = by_allocation if way == "auto" else partial(by_plan, way)
-    outcomes = [search(budget, seed) for seed in range(seeds)]
+    """Run all seeds of a way with a number of images."""
+    outcomes = [run_study(way, budget, seed) for seed in range(seeds)]
     return {"way": way, "images": budget} | {
         name: [each[name] for each in outcomes] for name in outcomes[0]
     }
+
+
+def stored_rows(path: Path, about: dict[str, Any]) -> dict[tuple[str, int], Row]:
+    """Return the rows of an output file that the same command and versions wrote."""
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    if {name: stored.get(name) for name in about} != about:
+        return {}
+    return {(row["way"], row["images"]): row for row in stored["rows"]}
 
 
 def save(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
@@ -146,7 +173,7 @@ def save(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
 def report(rows: list[Row]) -> None:
     found = {(row["images"], row["way"]): row for row in rows}
     for name in ("regret", *INTERVALS):
-        title = name if name == "regret" else f"interval of {name} holds"
+        title = "regret" if name == "regret" else f"95 % intervals that contain {name}"
         print(f"\n| {title}: images | 12 λs, fixed plan | 12 λs, rotating plan | --images auto |")
         print("|---|---|---|---|")
         for budget in BUDGETS:

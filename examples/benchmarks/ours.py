@@ -1,105 +1,103 @@
-"""Our search in the benchmark, with what it says of itself on the way.
+"""Our search in the benchmark: the product's policy, and what the product says on the way.
 
-`ours-ACQUISITION-KERNEL` has one plan of images for all evaluations, `ours-rotating-KERNEL` the
-library's schedule, in which the images change from one evaluation to the next.
+`ours-ACQUISITION-KERNEL` shows all evaluations the same images, `ours-rotating-KERNEL` shows each
+evaluation another part of a larger plan, as `--plan rotating` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import process_time
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from curves import Array
-from problems import Problem
-from records import INITIAL, Record
+from optuna.trial import TrialState
 
-from lamsearch.bayesopt.acquisition import maximize_on_line, next_lam
-from lamsearch.bayesopt.initial_design import initial_lams
-from lamsearch.bayesopt.recommendation import FIVE_PERCENT, recommend, should_stop
-from lamsearch.evaluation.block_design import Schedule
-from lamsearch.surrogate.model import KERNELS, Surrogate, fit_surrogate
-from lamsearch.surrogate.observations import observe
+from examples.benchmarks.curves import KERNELS, Array
+from examples.benchmarks.problems import Problem
+from examples.benchmarks.records import INITIAL, Record
+from examples.benchmarks.simulation import simulate
+from lamsearch.bayesopt.acquisition import maximize_on_line
+from lamsearch.bayesopt.config import FIVE_PERCENT, SearchConfig
+from lamsearch.bayesopt.evidence import Evidence
+from lamsearch.bayesopt.policy import SearchPolicy
+from lamsearch.bayesopt.recommendation import recommend, should_stop
+from lamsearch.evaluation.block_design import BlockDesign
+from lamsearch.study.history import History
+from lamsearch.study.proposal import Budget, Policy
+from lamsearch.study.records import Evaluation
+from lamsearch.surrogate.model import Surrogate
 
 COVERAGE_AT = (6, 12)
 CONFIDENCE = 0.9
-"""Of the stopping rule, which allows a loss of 5 % of the fitted range."""
-
-Plan: TypeAlias = Callable[[int, int], Sequence[int]]
-"""Number of the evaluation, from 0, and of the plan's images → the images to score."""
+"""Confidence of the stopping rule, which allows a loss of 5 % of the fitted range."""
 
 SPEED_KINDS = ("images", "missing", "numbers")
 """What is timed: all scores of the plan's images, 5 % missing at random, and their means alone."""
 
+MakePolicy: TypeAlias = Callable[[SearchConfig, Callable[[int], Sequence[int]]], Policy]
+"""Options of the search, and a trial's number → its image ids: what a policy is made from."""
 
-class Ours(NamedTuple):
+
+@dataclass(frozen=True)
+class Ours:
+    """One setting of our search.
+
+    Attributes:
+        acquisition: As in `SearchConfig`.
+        kernel: As in `SearchConfig`.
+        plan: "fixed" or "rotating".
+        noises: The kinds of noise that it is tried on.
+    """
+
     acquisition: str
     kernel: str
-    plan: Plan = lambda evaluation, images: range(images)
+    plan: str = "fixed"
     noises: tuple[str, ...] = ("independent", "images")
 
+    def config(self, seed: int) -> SearchConfig:
+        return SearchConfig(seed=seed, acquisition=self.acquisition, kernel=self.kernel)
 
-def rotating(evaluation: int, images: int) -> Sequence[int]:
-    return Schedule(images, "rotating").image_ids(evaluation)
+    def design(self, problem: Problem) -> BlockDesign:
+        """Return which of the problem's images each evaluation sees."""
+        return BlockDesign(problem.images, self.plan)
 
 
 OURS = {f"ours-{a}-{k}": Ours(a, k) for a in ("auto", "kg", "ei", "ucb") for k in KERNELS}
-OURS |= {f"ours-rotating-{k}": Ours("auto", k, rotating, ("images",)) for k in KERNELS}
+OURS |= {f"ours-rotating-{k}": Ours("auto", k, "rotating", ("images",)) for k in KERNELS}
 
 
-def fit(lams: Sequence[float], scores: Sequence[Array], kernel: str) -> Surrogate:
-    return fit_surrogate(observe(list(lams), list(scores)), kernel=kernel)
-
-
-def suggest(ours: Ours, lams: Sequence[float], scores: Sequence[Array]) -> float:
-    return next_lam(fit(lams, scores, ours.kernel), acquisition=ours.acquisition)
-
-
-def our_answer(lams: Sequence[float], scores: Sequence[Array], kernel: str) -> float:
-    """Our rule: our surrogate and recommendation on these scores, whoever chose the λs."""
-    return answer(fit(lams, scores, kernel))
-
-
-def answer(surrogate: Surrogate) -> float:
-    """`recommend(surrogate).lam` without the interval, which takes most of the time."""
-    return maximize_on_line(surrogate.mean, surrogate.bounds, zooms=3)[0]
-
-
-def run_ours(ours: Ours, problem: Problem, budget: int) -> Record:
-    """The search with what it says on the way, from the initial design on."""
-    lams = initial_lams(INITIAL, seed=problem.seed)
-    rows = [score(ours, problem, lam, j) for j, lam in enumerate(lams)]
+def run_ours(
+    ours: Ours, problem: Problem, budget: int, *, make_policy: MakePolicy = SearchPolicy
+) -> Record:
+    """Search, and record what the product says after 4, 5, … evaluations."""
+    config, design = ours.config(problem.seed), ours.design(problem)
+    policy = make_policy(config, design.image_ids)
+    evaluations = simulate(policy, problem.scores, Budget(budget), plan_size=design.total)
     answers, coverage, stopped = [], {}, {}
     for n in range(INITIAL, budget + 1):
-        surrogate = fit(lams, by_position(rows), ours.kernel)
+        surrogate = Evidence.from_evaluations(evaluations[:n], config).surrogate
         answers.append(answer(surrogate))
         stopped = stopped or stop(surrogate, problem, answers[-1])
         if n in COVERAGE_AT:
             coverage[str(n)] = covered(surrogate, problem)
-        if n < budget:
-            lams.append(next_lam(surrogate, acquisition=ours.acquisition))
-            rows.append(score(ours, problem, lams[-1], n))
+    lams = [evaluation.lam for evaluation in evaluations]
     return {"lams": lams, "answers": answers, "coverage": coverage, "stop": stopped}
 
 
-def score(ours: Ours, problem: Problem, lam: float, evaluation: int) -> tuple[list[int], Array]:
-    """The images that the plan has for this evaluation, and their scores."""
-    ids = list(ours.plan(evaluation, problem.images))
-    return ids, problem.scores(lam, evaluation, ids)
+def our_answer(lams: Sequence[float], scores: Sequence[Array], kernel: str) -> float:
+    """Answer by our surrogate and recommendation, whoever chose the λs."""
+    return answer(Evidence(SearchConfig(kernel=kernel), lams, scores).surrogate)
 
 
-def by_position(rows: Sequence[tuple[list[int], Array]]) -> list[Array]:
-    """Scores with the image's number as position, NaN where an image was not asked for."""
-    images = 1 + max(max(ids) for ids, _ in rows)
-    table = np.full((len(rows), images), np.nan)
-    for row, (ids, scores) in zip(table, rows, strict=True):
-        row[ids] = scores
-    return list(table)
+def answer(surrogate: Surrogate) -> float:
+    """Return `recommend(surrogate).lam` without the interval, which takes most of the time."""
+    return maximize_on_line(surrogate.mean, surrogate.bounds, zooms=3)[0]
 
 
 def covered(surrogate: Surrogate, problem: Problem) -> Record:
-    """Whether the 95 % intervals of λ* and of J(λ*) hold the truth, and how wide they are.
+    """Return whether the 95 % intervals of λ* and of J(λ*) contain the truth, and their widths.
 
     "lam_loss" is the regret at the λ of the interval that is nearest to the best one.
     """
@@ -116,7 +114,10 @@ def covered(surrogate: Surrogate, problem: Problem) -> Record:
 
 
 def stop(surrogate: Surrogate, problem: Problem, lam: float) -> Record:
-    """When the stopping rule says so: the evaluations, and whether at most ε is lost at λ."""
+    """Return where the stopping rule stops: after n evaluations, and whether λ loses at most ε.
+
+    The record is empty where the rule does not stop.
+    """
     if not should_stop(surrogate, tolerance=FIVE_PERCENT, confidence=CONFIDENCE):
         return {}
     right = problem.regret(lam) <= FIVE_PERCENT(surrogate)
@@ -124,15 +125,24 @@ def stop(surrogate: Surrogate, problem: Problem, lam: float) -> Record:
 
 
 def seconds_per_suggestion(ours: Ours, n: int, kind: str) -> float:
-    """Processor seconds from n evaluations of a kind of data to the next λ, on one thread."""
+    """Return the processor seconds from n evaluations of a kind of data to the next λ."""
     problem = Problem("gp", "images", 0.1, 0)
-    lams = np.linspace(0, 1, n).tolist()
-    table = np.array(by_position([score(ours, problem, lam, j) for j, lam in enumerate(lams)]))
-    if kind == "missing":
-        table[np.random.default_rng(0).random(table.shape) < 0.05] = np.nan
-    scores = list(np.nanmean(table, axis=1) if kind == "numbers" else table)
-    suggest(ours, lams, scores)
+    design = ours.design(problem)
+    policy = SearchPolicy(ours.config(problem.seed), design.image_ids)
+    rng = np.random.default_rng(0)
+    evaluations = []
+    for number, lam in enumerate(np.linspace(0, 1, n).tolist()):
+        ids = design.image_ids(number)
+        scores = problem.scores(lam, number, ids)
+        if kind == "missing":
+            scores[rng.random(len(scores)) < 0.05] = np.nan
+        stored = {0: scores.mean()} if kind == "numbers" else dict(zip(ids, scores, strict=True))
+        size = 0 if kind == "numbers" else design.total
+        done = TrialState.COMPLETE
+        evaluations.append(Evaluation(number, lam, done, stored, 0.0, plan_size=size))
+    history = History(tuple(evaluations), number=n)
+    policy(history)
     start, times = process_time(), 5
     for _ in range(times):
-        suggest(ours, lams, scores)
+        policy(history)
     return (process_time() - start) / times

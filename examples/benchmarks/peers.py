@@ -5,12 +5,12 @@
 | `paper` | Algorithm 2: 4 uniform draws, then EI of a maximum-likelihood GP | best observed |
 | `grid` | n even λs, ends included | best observed |
 | `grid_gp` | the same | argmax of a BoTorch `SingleTaskGP`'s mean, fitted by its defaults |
-| `golden` | golden section search | midpoint of the bracket that is left |
+| `golden` | golden section search | midpoint of the remaining bracket |
 | `tpe`, `gpsampler` | Optuna's samplers, 4 start-up trials | `study.best_params` |
 | `qlognei` | 4 Sobol points, then BoTorch's qLogNEI, noise known | evaluated λ of the best mean |
 | `ax` | `ax.api.Client`, its defaults, told mean and standard error | `get_best_parameterization` |
 
-Algorithm 2 is that of arXiv 2601.20198. A peer sees of an evaluation the mean over its images and
+Algorithm 2 is that of arXiv 2601.20198. Of an evaluation a peer sees the mean over its images and
 the raw standard error of that mean.
 """
 
@@ -31,22 +31,23 @@ from botorch.models import SingleTaskGP
 from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.sampling import draw_sobol_samples
-from curves import Array
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from records import INITIAL
 from scipy.optimize import minimize
 from scipy.stats import norm
+
+from examples.benchmarks.curves import Array
+from examples.benchmarks.records import INITIAL
 
 Evaluate: TypeAlias = Callable[[float], tuple[float, float]]
 """λ → mean score and its raw standard error."""
 Peer: TypeAlias = Callable[[Evaluate, int], Iterator[float]]
-"""Evaluation and seed → the peer's answer after 1, 2, 3, … evaluations, for ever."""
+"""Evaluation and seed → the peer's answers after 1, 2, 3, … evaluations, without end."""
 
 LINE = np.linspace(0, 1, 1001)
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 LOG_BOUNDS = np.log([(0.01, 10), (1e-3, 1e3), (1e-5, 10)])
-"""Of ℓ, σ_f² and σ_n² in the paper's fit; the values are standardised."""
+"""Bounds of ℓ, σ_f² and σ_n² in the paper's fit; the values are standardised."""
 LOG_STARTS = np.log([(0.1, 1, 0.01), (0.3, 1, 0.1), (1, 1, 0.5)])
 
 
@@ -66,7 +67,7 @@ def paper(evaluate: Evaluate, seed: int) -> Iterator[float]:
 
 
 def _next_by_ei(lams: Array, values: Sequence[float]) -> float:
-    """Eq. 43 on a line of 1,001 points; where it underflows, the largest σ."""
+    """Maximise Eq. 43 on a line of 1,001 points; where it underflows, take the largest σ."""
     targets = (np.array(values) - np.mean(values)) / np.std(values)
     mean, sigma = _zero_mean_gp(lams, targets)
     z = (mean - targets.max()) / sigma
@@ -75,7 +76,7 @@ def _next_by_ei(lams: Array, values: Sequence[float]) -> float:
 
 
 def _zero_mean_gp(lams: Array, targets: Array) -> tuple[Array, Array]:
-    """Eq. 41–42 on `LINE` at the most likely ℓ, σ_f² and σ_n²."""
+    """Return Eq. 41–42, mean and σ, on `LINE` at the most likely ℓ, σ_f² and σ_n²."""
     squares = (lams[:, None] - lams) ** 2
     arguments = {"args": (squares, targets), "jac": True, "bounds": LOG_BOUNDS}
     fits = [minimize(_negative_log_likelihood, x, **arguments) for x in LOG_STARTS]
@@ -89,7 +90,7 @@ def _zero_mean_gp(lams: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def _negative_log_likelihood(logs: Array, squares: Array, targets: Array) -> tuple[float, Array]:
-    """Its value and gradient at log ℓ, log σ_f², log σ_n²."""
+    """Return its value and gradient at log ℓ, log σ_f², log σ_n²."""
     lengthscale, outputscale, noise = np.exp(logs)
     curve = outputscale * np.exp(-squares / (2 * lengthscale**2))
     root = np.linalg.cholesky(curve + noise * np.eye(len(targets)))
@@ -103,7 +104,7 @@ def _negative_log_likelihood(logs: Array, squares: Array, targets: Array) -> tup
 
 
 def golden(evaluate: Evaluate, seed: int) -> Iterator[float]:
-    """Golden section search, which trusts each comparison; `seed` plays no part."""
+    """Search by golden sections, trusting each comparison; `seed` plays no part."""
     low, high = 0.0, 1.0
     left, right = 1 - GOLDEN, GOLDEN
     at_left = evaluate(left)[0]
@@ -139,7 +140,7 @@ def _optuna(sampler: optuna.samplers.BaseSampler, evaluate: Evaluate) -> Iterato
 
 
 def qlognei(evaluate: Evaluate, seed: int) -> Iterator[float]:
-    """BoTorch's noisy tutorial in one dimension, with fewer restarts than there."""
+    """Search as in BoTorch's tutorial on noisy functions, in one dimension, with fewer restarts."""
     torch.manual_seed(seed)  # `optimize_acqf` chooses its restarts by the global state
     bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     start = draw_sobol_samples(bounds, n=INITIAL, q=1, seed=seed).flatten().tolist()
@@ -178,12 +179,12 @@ def _fitted(model: SingleTaskGP) -> SingleTaskGP:
 
 
 def ax(evaluate: Evaluate, seed: int) -> Iterator[float]:
-    """Imported late: Ax is no dependency of this project."""
+    """Search with Ax, which is imported late: it is no dependency of this project."""
     from ax.api.client import Client
     from ax.api.configs import RangeParameterConfig
     from ax.utils.common.logger import set_stderr_log_level
 
-    set_stderr_log_level(logging.ERROR)  # else some lines for each trial
+    set_stderr_log_level(logging.ERROR)  # else it logs several lines per trial
     client = Client(random_seed=seed)
     lam = RangeParameterConfig(name="lam", parameter_type="float", bounds=(0.0, 1.0))
     client.configure_experiment(parameters=[lam], name="search")
@@ -212,4 +213,4 @@ GRIDS: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
     "grid": best_observed,
     "grid_gp": grid_gp,
 }
-"""A grid of n is another one for each n; the answer from its λs and values."""
+"""λs and values of a grid → the answer; every number of evaluations has a grid of its own."""

@@ -23,10 +23,19 @@ from functools import cached_property, lru_cache
 from zlib import crc32
 
 import numpy as np
-from curves import CALIBRATION_FAMILIES, FAMILIES, LINE, Array, Curve, gp_basis, miniature_scores
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
+
+from examples.benchmarks.curves import (
+    CALIBRATION_FAMILIES,
+    FAMILIES,
+    LINE,
+    Array,
+    Curve,
+    gp_basis,
+    miniature_scores,
+)
 
 IMAGES = 64
 
@@ -41,7 +50,7 @@ _CURVE, _IMAGE, _OWN = range(3)
 
 @lru_cache
 def _miniature_splines() -> CubicSpline:
-    """λ → the scores (1000,) of the bundled world's stored images."""
+    """Return λ → the scores (1000,) of the bundled world's stored images."""
     return CubicSpline(*miniature_scores())
 
 
@@ -51,10 +60,10 @@ class Problem:
 
     Attributes:
         family: Of `FAMILIES`.
-        noise: "independent", or "images" for a plan of images that stays the same at every λ.
+        noise: "independent", or "images" for images whose effects are the same at every λ.
         stderr: s in units of J's range; for `prior_...`, in the surrogate's standardised units.
-        seed: Of curve and noise; neither depends on the other fields' values more than needed, so
-            that noise kinds and levels are compared on the same curves.
+        seed: Seed of curve and noise. The curve does not depend on `noise` and `stderr`, so that
+            these are compared on the same curves.
     """
 
     family: str
@@ -70,17 +79,17 @@ class Problem:
         return curve, values.min(), np.ptp(values)
 
     def curve(self, lam: Array) -> Array:
-        """J at λs of any shape."""
+        """Return J at λs of any shape."""
         curve, low, width = self._raw
         return (curve(np.asarray(lam, dtype=float)) - low) / width
 
     @cached_property
     def best_lam(self) -> float:
-        """Argmax of J; on a plateau the smallest."""
+        """The λ of the largest J; on a plateau the smallest."""
         return float(LINE[self.curve(LINE).argmax()])
 
     def regret(self, lam: float) -> float:
-        """What J loses at λ against its maximum, in units of its range."""
+        """Return what J loses at λ against its maximum, in units of its range."""
         return float(np.clip(1 - self.curve(np.array(lam)), 0, 1))
 
     @property
@@ -89,19 +98,19 @@ class Problem:
 
     @cached_property
     def images(self) -> int:
-        """Images of the plan: as many as give the wanted standard error."""
+        """Number of images in an evaluation: as many as give the wanted standard error."""
         if not self._real_images:
             return IMAGES
         variance = miniature_scores()[1].var(axis=1).mean()
         return round(variance / (self.stderr * self._raw[2]) ** 2)
 
     def scores(self, lam: float, evaluation: int, image_ids: Sequence[int] | None = None) -> Array:
-        """Scores at λ of the images asked for, by default of the plan's.
+        """Return the scores at λ of the requested images, by default of the first `images`.
 
         Args:
             lam: λ.
-            evaluation: Its number, from 0; independent noise depends on it, images' scores do not.
-            image_ids: Any numbers ≥ 0; image i scores the same whatever else is asked for.
+            evaluation: Its number, from 0; only independent noise depends on it.
+            image_ids: Any numbers ≥ 0; the score of an image does not depend on the others.
         """
         ids = np.arange(self.images) if image_ids is None else np.asarray(image_ids)
         if self._real_images:
@@ -117,15 +126,18 @@ class Problem:
         basis = gp_basis(SMOOTH_LENGTHSCALE)(lam)
         columns = 1 + len(basis)
         image = self._by_image(ids, lambda rng: rng.standard_normal((_BLOCK, columns)), _IMAGE)
-        bits = int(np.float64(lam).view(np.uint64))
-        own = self._by_image(ids, lambda rng: rng.standard_normal(_BLOCK), _OWN, bits)
+        own = self._by_image(ids, lambda rng: rng.standard_normal(_BLOCK), _OWN, self.own_key(lam))
         smooth = math.sqrt(SMOOTH_SHARE) * image[:, 1:] @ basis
         return math.sqrt(IMAGE_SHARE) * image[:, 0] + smooth + math.sqrt(OWN_SHARE) * own
+
+    def own_key(self, lam: float) -> int:
+        """Return what the independent errors at λ are drawn from, besides seed and image."""
+        return int(np.float64(lam).view(np.uint64))
 
     def _by_image(
         self, ids: NDArray[np.int64], draw: Callable[[Generator], Array], *key: int
     ) -> Array:
-        """Random rows that depend on the image's number alone: drawn in blocks of images."""
+        """Return random rows that depend on the image's number alone, drawn in blocks of images."""
         blocks, index = np.unique(ids // _BLOCK, return_inverse=True)
         table = np.stack([draw(self._rng(*key, int(block))) for block in blocks])
         return table[index, ids % _BLOCK]

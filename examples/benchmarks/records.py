@@ -1,8 +1,8 @@
-"""Where runs are stored: a file for each method and rule, a JSON record a line.
+"""Where runs are stored: a file per method and rule, with one JSON record per line.
 
 A run's record has the problem (`KEY`), the budget, answers and regrets after 4, 5, … evaluations,
-and processor seconds; ours has λs, coverage and stop besides. Lines with "command" and "versions"
-say what wrote the records below them.
+and processor seconds; our own methods add λs, coverage and stop. Lines with "command" and
+"versions" say what wrote the records below them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeAlias
 
 INITIAL = 4
-"""Evaluations before the first answer; the initial design has as many."""
+"""Number of evaluations before the first answer; the initial design has as many."""
 
 Record: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, float, int]
 KEY = ("family", "noise", "stderr", "seed")
 Records: TypeAlias = dict[Key, Record]
 Cell: TypeAlias = tuple[str, float]
-"""Noise, standard error."""
+"""A kind of noise and a standard error."""
 
 LIBRARIES = ("torch", "botorch", "gpytorch", "optuna", "numpy", "scipy")
 
@@ -30,10 +30,10 @@ class Runs(NamedTuple):
     """What is reported.
 
     Attributes:
-        results: Records by method, of the chosen problems.
-        cells: All that were chosen.
-        budget: Evaluations in a run.
-        ours: Methods of ours that are compared with the peers.
+        results: Records of the chosen problems, by method.
+        cells: All chosen kinds of noise and standard errors.
+        budget: Number of evaluations in a run.
+        ours: Our methods that are compared with the peers.
     """
 
     results: dict[str, Records]
@@ -46,8 +46,8 @@ def path_of(folder: Path, method: str, rule: str) -> Path:
     return folder / f"{method}.{rule}.jsonl"
 
 
-def _lines(path: Path) -> Iterator[Record]:
-    """The line of a run that was killed while writing it is left out."""
+def lines(path: Path) -> Iterator[Record]:
+    """Yield the lines of a file, without one that a killed run has left unfinished."""
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
             yield json.loads(line)
@@ -56,14 +56,14 @@ def _lines(path: Path) -> Iterator[Record]:
 
 
 def load(path: Path, budget: int) -> Records:
-    """Records by problem."""
-    found = (line for line in _lines(path) if line.get("budget") == budget)
+    """Return the records of a file by problem."""
+    found = (line for line in lines(path) if line.get("budget") == budget)
     return {tuple(record[name] for name in KEY): record for record in found}
 
 
 def headers(path: Path) -> list[Record]:
-    """The commands that wrote to the file, with the libraries' versions."""
-    return [line for line in _lines(path) if "command" in line]
+    """Return the commands that wrote to the file, with the libraries' versions."""
+    return [line for line in lines(path) if "command" in line]
 
 
 def header(command: str, *more: str) -> Record:
@@ -71,7 +71,7 @@ def header(command: str, *more: str) -> Record:
 
 
 def open_for(path: Path, command: str) -> TextIO:
-    """The file to append to; each run writes its command and the libraries' versions first."""
+    """Open a file to append to; a run first writes its command and the libraries' versions."""
     torn = path.is_file() and not path.read_text().endswith("\n")
     line = json.dumps(header(command, *["ax-platform"] * path.name.startswith("ax.")))
     file = path.open("a")
@@ -80,7 +80,7 @@ def open_for(path: Path, command: str) -> TextIO:
 
 
 def sources(found: list[Record]) -> dict[str, list[str]]:
-    """What the headers say, without repetition: the commands, and each library's versions."""
+    """Return what the headers say without repetition: the commands, and the versions by library."""
     pairs = [("command", line["command"]) for line in found]
     pairs += [pair for line in found for pair in line["versions"].items()]
     merged: dict[str, list[str]] = {}

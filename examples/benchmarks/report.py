@@ -1,51 +1,33 @@
-"""The benchmark's tables for people, in Markdown: goals, verdicts, coverage, stops, speed."""
+"""The benchmark's tables in Markdown: goals, verdicts, coverage, stops, speed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from calibration import REAL_FAMILIES, Stops, coverage, last_covered, missed, prior_of, stops
-from ours import OURS
-from records import Cell, Runs
-from regret import Comparison, Difference, Mean, against_peers, goals, mean_and_error, regrets
+from examples.benchmarks.calibration import REAL_FAMILIES
+from examples.benchmarks.calibration_tables import coverage_tables, stop_tables
+from examples.benchmarks.ours import OURS
+from examples.benchmarks.records import Cell, Runs
+from examples.benchmarks.regret import (
+    Comparison,
+    Difference,
+    Mean,
+    against_peers,
+    goals,
+    mean_and_error,
+    regrets,
+)
+from examples.benchmarks.tables import difference_text, mean_text, named, pools, seeds_of, table
 
 SHOWN_AT = (6, 8, 12)
 
 Speed: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""Method → kind of data → number of evaluations → seconds for one suggestion."""
-
-
-def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    lines = [f"{title}\n", f"| | {' | '.join(columns)} |", f"|{'---|' * (len(columns) + 1)}"]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in rows.items())])
-
-
-def named(cells: Sequence[Cell]) -> list[str]:
-    return [f"{noise}, s={stderr:g}" for noise, stderr in cells]
-
-
-def mean_text(mean: Mean, digits: int = 1) -> str:
-    if not mean.seeds:
-        return "–"
-    error = "" if math.isnan(mean.error) else f" ± {mean.error:.{digits}f}"
-    return f"{mean.value:.{digits}f}{error}"
-
-
-def difference_text(difference: Difference) -> str:
-    if math.isnan(difference.value):
-        return "–"
-    half = "?" if math.isnan(difference.half) else f"{difference.half:.1f}"
-    return f"{difference.value:+.1f} ± {half}"
-
-
-def seeds_of(means: Sequence[Mean]) -> int:
-    return max((mean.seeds for mean in means), default=0)
+"""Method → kind of data → number of evaluations → seconds per suggestion."""
 
 
 def compact(runs: Runs, speed: Speed) -> list[str]:
-    """The report: blocks of Markdown."""
+    """Return the report as blocks of Markdown."""
     shown = {method: speed[method] for method in runs.ours if method in speed}
     sections = {
         "Goals": [goal_table(runs, goal) for goal in goals(runs.budget)],
@@ -72,7 +54,7 @@ def goal_table(runs: Runs, goal: Comparison) -> str:
 
 
 def verdict_tables(runs: Runs) -> list[str]:
-    """Against the best peer, for each goal and standard error; then against each peer."""
+    """Return tables against the best peer, by goal and standard error, then against each peer."""
     met = [ours for ours in runs.ours if ours in runs.results]
     if not met or runs.results.keys() <= OURS.keys():
         return []
@@ -94,14 +76,6 @@ def best_peer_table(runs: Runs) -> str:
         "× 1000, paired, with 95 % interval"
     )
     return table(title, [f"s={stderr:g}" for stderr in stderrs], rows)
-
-
-def pools(runs: Runs, ours: str) -> dict[str, list[str]]:
-    """Noise kinds to be taken together, and each on its own, that the method has met."""
-    met = {key[1] for key in runs.results.get(ours, {})}
-    noises = [noise for noise in dict.fromkeys(noise for noise, _ in runs.cells) if noise in met]
-    together = {"all noise": noises} if len(noises) > 1 else {}
-    return together | {noise: [noise] for noise in noises}
 
 
 def best_peer_text(found: Mapping[str, Difference]) -> str:
@@ -145,9 +119,9 @@ def regret_table(runs: Runs, noise: str) -> str:
 
 
 def family_tables(runs: Runs) -> list[str]:
-    """Where the regrets come from: the first of our methods, and the best peer of each cell.
+    """Return the regrets by family, of our first method and of the best peer of each cell.
 
-    The best peer is that of the verdicts; its seeds may be fewer.
+    The best peer is the one of the verdicts; it may have fewer seeds.
     """
     ours, late_goal = runs.ours[0], goals(runs.budget)[1]
     if ours not in runs.results or runs.results.keys() <= OURS.keys():
@@ -179,89 +153,6 @@ def family_regret(runs: Runs, method: str, n: int, cell: Cell, family: str) -> M
     return mean_and_error({key: value for key, value in found.items() if key[0] == family})
 
 
-def method_noises(runs: Runs) -> list[tuple[str, list[Cell]]]:
-    """Our compared methods with the cells of each noise kind that they have met."""
-    return [
-        (ours, [cell for cell in runs.cells if cell[0] == noise])
-        for ours in runs.ours
-        for label, (noise, *more) in pools(runs, ours).items()
-        if not more
-    ]
-
-
-def coverage_tables(runs: Runs) -> list[str]:
-    n, columns = last_covered(runs.budget), method_noises(runs)
-    if n is None or not columns:
-        return []
-    groups = {family: [family] for family in REAL_FAMILIES} | {"all of these": REAL_FAMILIES}
-    rows = {
-        name: [coverage_text(runs, *column, families, n) for column in columns]
-        for name, families in groups.items()
-    }
-    rows["drawn from its prior"] = [
-        coverage_text(runs, method, cells, [prior_of(method)], n) for method, cells in columns
-    ]
-    title = (
-        f"Share of the 95 % intervals after {n} evaluations that hold the truth, in % ± standard "
-        "error: of λ* / of J(λ*)"
-    )
-    cost = "What a missed λ* costs: 1000 × regret at the interval's nearest λ, mean (worst)"
-    missed_rows = {
-        name: [missed_text(runs, *column, families, n) for column in columns]
-        for name, families in groups.items()
-    }
-    headings = [f"{method}, {cells[0][0]}" for method, cells in columns]
-    return [table(title, headings, rows), table(cost, headings, missed_rows)]
-
-
-def missed_text(runs: Runs, method: str, cells: list[Cell], families: list[str], n: str) -> str:
-    found = missed(runs.results[method], families, cells, n=n)
-    return f"{found.mean:.1f} ({found.worst:.1f})" if found.count else "–"
-
-
-def coverage_text(runs: Runs, method: str, cells: list[Cell], families: list[str], n: str) -> str:
-    records = runs.results[method]
-    shares = [coverage(records, families, cells, n=n, truth=name) for name in ("lam", "value")]
-    return " / ".join(mean_text(share, 0) for share in shares) if shares[0].seeds else "–"
-
-
-def stop_tables(runs: Runs) -> list[str]:
-    columns = method_noises(runs)
-    return [stop_table(runs, columns), right_table(runs, columns)] if columns else []
-
-
-def stop_table(runs: Runs, columns: list[tuple[str, list[Cell]]]) -> str:
-    rows = {
-        f"{method}, {noise}, s={stderr:g}": stop_row(
-            stops(runs.results[method], REAL_FAMILIES, [(noise, stderr)])
-        )
-        for method, cells in columns
-        for noise, stderr in cells
-    }
-    headings = ["stopped, of the runs", "right, of the stops", "mean evaluations at the stop"]
-    return table("The stopping rule (ε = 5 % of the fitted range, confidence 90 %)", headings, rows)
-
-
-def right_table(runs: Runs, columns: list[tuple[str, list[Cell]]]) -> str:
-    methods = list(dict.fromkeys(method for method, _ in columns))
-    drawn = {family: dict.fromkeys(methods, family) for family in REAL_FAMILIES}
-    drawn["drawn from its prior"] = {method: prior_of(method) for method in methods}
-    rows = {}
-    for name, families in drawn.items():
-        found = [stops(runs.results[m], [family], runs.cells) for m, family in families.items()]
-        rows[name] = [share_text(stop.right, stop.stopped) for stop in found]
-    return table("Stops that were right, over all noise levels", methods, rows)
-
-
-def stop_row(found: Stops) -> list[str]:
-    at = f"{found.evaluations:.1f}" if found.stopped else "–"
-    return [share_text(found.stopped, found.runs), share_text(found.right, found.stopped), at]
-
-
-def share_text(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} % of {whole}" if whole else "–"
-
-
 def speed_table(speed: Speed) -> str:
     measured = {
         f"{method}, {kind}": row for method, kinds in speed.items() for kind, row in kinds.items()
@@ -275,7 +166,7 @@ def speed_table(speed: Speed) -> str:
 
 
 def sources_text(found: Mapping[str, Sequence[str]]) -> str:
-    """The commands and the versions that the records come from."""
+    """Return the commands and the versions that the records come from, as text."""
     versions = [f"{name} {' / '.join(v)}" for name, v in found.items() if name != "command"]
     commands = "\n".join(f"    {command}" for command in found.get("command", []))
     return f"## Sources\n\n{', '.join(versions)}\n\n{commands}"

@@ -1,7 +1,7 @@
 """Regret of our search and of its peers on curves whose maximum is known.
 
     export OMP_NUM_THREADS=1
-    alias search="python examples/benchmarks/search.py --output runs"
+    alias search="python -m examples.benchmarks.search --output runs"
     search --methods ours-auto-matern ours-rotating-matern paper grid golden tpe gpsampler
     search --methods paper grid golden --rule our-matern
     search --speed
@@ -9,10 +9,13 @@
 
 Regret is what J loses at a method's answer against its maximum, in units of J's range. The curves
 are in `curves.py`, the noise in `problems.py`, our search in `ours.py`, the peers in `peers.py`.
-One file for each method and rule holds a record a line; what is there is not computed again. The
-rule "own" is the method's answer; "our-rbf" and "our-matern" are our surrogate and recommendation
-on what a peer evaluated. They need the peer's own records, which hold its λs: delete their files
-when our rule has changed.
+One file per method and rule holds one record per line; stored runs are not computed again. The rule
+"own" is the method's own answer; "our-rbf" and "our-matern" answer by our surrogate and
+recommendation on what a peer evaluated. They need the peer's own records, which contain its λs:
+delete their files when our rule has changed.
+
+The figures in `results/search.json` were measured by a version whose proposals were not rounded;
+`rounding.py` shows what that changes.
 """
 
 from __future__ import annotations
@@ -31,23 +34,37 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
-from curves import CALIBRATION_FAMILIES, FAMILIES
-from details import details
-from ours import OURS, SPEED_KINDS, seconds_per_suggestion
-from records import Record, Records, Runs, header, headers, load, open_for, path_of, sources
-from report import Speed, compact, sources_text, speed_table
-from summary import summary
-from tasks import METHODS, RULES, Task, run
+
+from examples.benchmarks.curves import CALIBRATION_FAMILIES, FAMILIES
+from examples.benchmarks.details import details
+from examples.benchmarks.ours import OURS, SPEED_KINDS, seconds_per_suggestion
+from examples.benchmarks.records import (
+    Record,
+    Records,
+    Runs,
+    header,
+    headers,
+    load,
+    open_for,
+    path_of,
+    sources,
+)
+from examples.benchmarks.report import Speed, compact, sources_text, speed_table
+from examples.benchmarks.summary import summary
+from examples.benchmarks.tasks import METHODS, RULES, Task, run
 
 BUDGET = 12
 COMPARED = "ours-auto-matern"
 SEED_LIMITS = {"qlognei": 20, "ax": 10}
-"""Slow peers run on the first seeds only; comparisons with them are paired on these."""
+"""Slow peers meet only this many seeds; comparisons with them are paired on these."""
 SPEED_AT = (12, 100)
 
 
 def tasks_left(method: str, options: argparse.Namespace) -> list[Task]:
-    """Seed by seed, so that an interrupted run has every kind of problem."""
+    """Return the runs that are not stored yet, seed by seed.
+
+    So an interrupted run has met every kind of problem.
+    """
     if options.rule != "own" and method in (*OURS, "grid_gp"):
         return []  # our rule on our own λs is the method itself, and grid_gp has those of grid
     done = load(path_of(options.output, method, options.rule), options.budget)
@@ -67,14 +84,14 @@ def tasks_left(method: str, options: argparse.Namespace) -> list[Task]:
 def problem_kinds(
     method: str, families: Sequence[str], noises: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Without the calibration families, but for the one of a method's own prior."""
+    """Return families and noises, of the calibration families only that of the method's prior."""
     own = CALIBRATION_FAMILIES[OURS[method].kernel] if method in OURS else None
     others = set(CALIBRATION_FAMILIES.values()) - {own}
     return list(product([family for family in families if family not in others], noises))
 
 
 def prepare() -> None:
-    """In each process: one thread, and no log line for each trial."""
+    """Set up a process: one thread, and no log lines."""
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
@@ -89,7 +106,7 @@ def run_all(tasks: list[Task], processes: int) -> Iterator[Record]:
 
 
 def minutes(tasks: list[Task]) -> float:
-    """Estimate for all tasks, from some of them spread over the problems."""
+    """Estimate the minutes of all tasks from some of them, spread over the problems."""
     run(tasks[0])  # the first run also loads libraries
     sample = {int(i) for i in np.linspace(0, len(tasks) - 1, 7)}
     return np.mean([run(tasks[i])["seconds"] for i in sample]) * len(tasks) / 60
@@ -107,7 +124,7 @@ def run_method(method: str, options: argparse.Namespace, command: str) -> None:
 
 
 def load_all(rule: str, options: argparse.Namespace) -> dict[str, Records]:
-    """The chosen problems' records: ours by their own rule, the peers by the rule given."""
+    """Return the chosen problems' records: ours by their own rule, the peers by the given one."""
     results = {}
     for method in METHODS:
         path = path_of(options.output, method, "own" if method in OURS else rule)
@@ -119,7 +136,7 @@ def load_all(rule: str, options: argparse.Namespace) -> dict[str, Records]:
 
 
 def compared(ours: str) -> list[str]:
-    """The method, and the one whose images rotate, where there are images."""
+    """Return the method, and the one with its kernel and a rotating plan."""
     return list(dict.fromkeys([ours, f"ours-rotating-{OURS[ours].kernel}"]))
 
 
@@ -148,7 +165,7 @@ def peers_by(rule: str, options: argparse.Namespace) -> dict[str, Records]:
 
 
 def written_by(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Where the records that the report may show come from."""
+    """Return the commands and versions that wrote the records of the report."""
     rules = RULES if options.full else ("own",)
     paths = [path_of(options.output, *file) for file in product(METHODS, rules)]
     return sources([line for path in paths for line in headers(path)])
@@ -197,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     prepare()
     given = sys.argv[1:] if arguments is None else arguments
-    command = f"python examples/benchmarks/search.py {shlex.join(given)}"
+    command = f"python -m examples.benchmarks.search {shlex.join(given)}"
     options.output.mkdir(parents=True, exist_ok=True)
     if options.speed:
         measure_speed(options.output, command)

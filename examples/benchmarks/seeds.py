@@ -1,10 +1,12 @@
 """How far is the answer from the truth? The bundled search with many seeds, one image plan each.
 
-    python examples/benchmarks/seeds.py --seeds 20 --output seeds.json
+    python -m examples.benchmarks.seeds --seeds 20 --output seeds.json
 
 The truth is the bundled reference curve: J(λ) at 21 λs, 1,000 images each. An answer's regret is
-what J loses at λ* against the curve's maximum, in percent of the curve's range. Seeds that the
-output holds already are not run again.
+what J loses at λ* against the curve's maximum, in percent of the curve's range. The script prints
+means over the seeds with standard errors. Regrets are skewed: a few seeds make up much of the mean,
+so 20 seeds without a bad one look better than they should, and their standard error is too small.
+Seeds that the output file contains already are not run again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -27,14 +30,14 @@ WORST_SHARE = 5.0
 
 
 def reference_curve(reward: str) -> CubicSpline:
-    """J(λ) through the stored means; their standard errors are far below the curve's range."""
+    """Return J(λ) through the stored means, whose errors are far below the curve's range."""
     with CURVE.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return CubicSpline([float(r["lam"]) for r in rows], [float(r[reward]) for r in rows])
 
 
 def regret(curve: CubicSpline, lam: float) -> float:
-    """Loss of J at λ against the maximum, in percent of the curve's range."""
+    """Return what J loses at λ against the maximum, in percent of the curve's range."""
     values = curve(np.linspace(0, 1, 1001))
     loss = max(0.0, values.max() - curve(lam))  # λ may lie between the grid's points
     return float(100 * loss / (values.max() - values.min()))
@@ -80,7 +83,7 @@ def main(
         if seed not in done:
             folder = path.absolute().parent
             rows.append(run_seed(seed, anchor=anchor, reward=reward, budget=budget, folder=folder))
-            command = f"python examples/benchmarks/seeds.py --seeds {seeds} --budget {budget}"
+            command = f"python -m examples.benchmarks.seeds --seeds {seeds} --budget {budget}"
             save(path, rows, command)
     report(rows, reward)
     return rows
@@ -112,14 +115,23 @@ def report(rows: list[dict[str, Any]], reward: str) -> None:
             f"| {row['seed']} | {row['lam']:.3f} | {low:.3f} to {high:.3f} | {row['regret']:.2f} | "
             f"{row['observed_lam']:.3f} | {row['observed_regret']:.2f} |"
         )
-    print("\n| | mean regret | worst | at most 5 % |\n|---|---|---|---|")
+    print("\n| | mean regret ± standard error | median | worst | at most 5 % |")
+    print("|---|---|---|---|---|")
     for name, key in (("λ*", "regret"), ("best observed", "observed_regret")):
         losses = [row[key] for row in rows]
         good = sum(loss <= WORST_SHARE for loss in losses)
-        mean = sum(losses) / len(losses)
-        print(f"| {name} | {mean:.2f} % | {max(losses):.2f} % | {good} of {len(losses)} |")
+        middle, worst = f"{np.median(losses):.2f} %", f"{max(losses):.2f} %"
+        print(f"| {name} | {mean_text(losses)} | {middle} | {worst} | {good} of {len(losses)} |")
     covered = sum(row["interval"][0] <= best <= row["interval"][1] for row in rows)
     print(f"{covered} of {len(rows)} intervals contain the curve's maximum")
+
+
+def mean_text(losses: list[float]) -> str:
+    """Return the mean, with its standard error where there are two losses or more."""
+    if len(losses) == 1:
+        return f"{losses[0]:.2f} %"
+    error = np.std(losses, ddof=1) / math.sqrt(len(losses))
+    return f"{np.mean(losses):.2f} ± {error:.2f} %"
 
 
 if __name__ == "__main__":

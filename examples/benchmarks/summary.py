@@ -1,4 +1,4 @@
-"""The figures of a report as a small JSON, a row a line, to be kept where the records are not."""
+"""The figures of a report as a small JSON file, which is kept where the records are not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from calibration import REAL_FAMILIES, coverage, last_covered, missed, prior_of, stops
-from ours import OURS
-from records import INITIAL, Cell, Runs
-from regret import against_peers, goals, mean_and_error, regrets
-from report import Speed, pools
+from examples.benchmarks.calibration import (
+    REAL_FAMILIES,
+    coverage,
+    last_covered,
+    missed,
+    prior_of,
+    stops,
+)
+from examples.benchmarks.ours import OURS
+from examples.benchmarks.records import INITIAL, Cell, Runs
+from examples.benchmarks.regret import against_peers, goals, mean_and_error, regrets
+from examples.benchmarks.report import Speed
+from examples.benchmarks.tables import pools
 
 Row: TypeAlias = dict[str, Any]
 
 
 def summary(runs: Runs, speed: Speed, sources: Mapping[str, Sequence[str]]) -> str:
-    """JSON: regrets × 1000 and coverage in %, each with its standard error; goals; stops."""
+    """Return JSON: regrets × 1000, coverage in %, goals and stops, with their standard errors."""
     lists = {
         "regret": [row for method in runs.results for row in regret_rows(runs, method)],
         "goals": [row for ours in runs.ours for row in goal_rows(runs, ours)],
@@ -31,7 +39,7 @@ def summary(runs: Runs, speed: Speed, sources: Mapping[str, Sequence[str]]) -> s
         "commands": list(sources.get("command", [])),
     }
     versions = {name: list(found) for name, found in sources.items() if name != "command"}
-    parts = [f'"versions": {json.dumps(versions)}', *(_by_line(*item) for item in lists.items())]
+    parts = [f'"versions": {json.dumps(versions)}', *(by_line(*item) for item in lists.items())]
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
@@ -48,7 +56,7 @@ def regret_rows(runs: Runs, method: str) -> list[Row]:
 
 
 def goal_rows(runs: Runs, ours: str) -> list[Row]:
-    """Paired differences, with half of their 95 % interval; `noise` may be all noise."""
+    """Return paired differences, with half of their 95 % interval; `noise` may be "all noise"."""
     return [
         {"ours": ours, "goal": goal.text("<"), "noise": label, "stderr": stderr, "peer": peer}
         | {"difference": found.value, "half": found.half, "verdict": found.verdict}
@@ -78,7 +86,7 @@ def stop_rows(runs: Runs, method: str) -> list[Row]:
 
 
 def _groups(runs: Runs, method: str) -> Iterator[tuple[Row, list[str], list[Cell]]]:
-    """The real families together at each cell, then each family over the standard errors."""
+    """Yield all real families together at each cell, then each family over the standard errors."""
     for cell in runs.cells:
         yield {"method": method, "family": "all but priors", **_place(cell)}, REAL_FAMILIES, [cell]
     for family in (*REAL_FAMILIES, prior_of(method)):
@@ -97,13 +105,14 @@ def _place(cell: Cell) -> Row:
     return dict(zip(("noise", "stderr"), cell, strict=True))
 
 
-def _by_line(name: str, rows: Sequence[Any]) -> str:
+def by_line(name: str, rows: Sequence[Any]) -> str:
+    """Return a JSON list under a name, with one row per line."""
     lines = ",\n".join("  " + json.dumps(_plain(row), ensure_ascii=False) for row in rows)
     return f'"{name}": [\n{lines}\n]'
 
 
 def _plain(value: Any) -> Any:
-    """Rounded, and null where there is no number: NaN is no JSON."""
+    """Return a value rounded, and None for NaN, which JSON does not have."""
     if isinstance(value, float):
         return round(value, 3) if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""One run: a method on one problem. Tasks can go to other processes."""
+"""One run of the benchmark: a method on one problem. Tasks can go to other processes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,33 @@ from time import process_time
 from typing import NamedTuple
 
 import numpy as np
-from ours import OURS, our_answer, run_ours
-from peers import GRIDS, PEERS
-from problems import Problem
-from records import INITIAL, KEY, Key, Record
 
-from lamsearch.surrogate.model import KERNELS
+from examples.benchmarks.curves import KERNELS
+from examples.benchmarks.ours import OURS, our_answer, run_ours
+from examples.benchmarks.peers import GRIDS, PEERS
+from examples.benchmarks.problems import Problem
+from examples.benchmarks.records import INITIAL, KEY, Key, Record
 
 METHODS = (*OURS, *PEERS, *GRIDS)
 RULES = ("own", *(f"our-{kernel}" for kernel in KERNELS))
 
 
 class Task(NamedTuple):
+    """What to run.
+
+    Attributes:
+        method: One of `METHODS`.
+        rule: One of `RULES`: who answers.
+        key: The problem.
+        budget: Number of evaluations.
+        lams: λs that a peer evaluated, for our rule; None for the even grids.
+    """
+
     method: str
     rule: str
     key: Key
     budget: int
-    lams: list[float] | None  # what the peer evaluated, for our rule
+    lams: list[float] | None
 
 
 def run_peer(method: str, problem: Problem, budget: int) -> Record:
@@ -53,6 +63,7 @@ def run_grid(method: str, problem: Problem, budget: int) -> Record:
 
 
 def run_our_rule(task: Task, problem: Problem) -> Record:
+    """Answer by our rule on the λs that a peer chose."""
     kernel, answers = task.rule.removeprefix("our-"), []
     for n in range(INITIAL, task.budget + 1):
         lams = task.lams[:n] if task.lams else grid_lams(n)
@@ -62,6 +73,7 @@ def run_our_rule(task: Task, problem: Problem) -> Record:
 
 
 def run(task: Task) -> Record:
+    """Run a task and return its record, with the regrets of its answers."""
     start = process_time()
     method, problem = task.method, Problem(*task.key)
     if task.rule != "own":
@@ -70,7 +82,11 @@ def run(task: Task) -> Record:
         record = run_ours(OURS[method], problem, task.budget)
     else:
         record = (run_grid if method in GRIDS else run_peer)(method, problem, task.budget)
-    regrets = [round(problem.regret(lam), 6) for lam in record["answers"]]
     seconds = round(process_time() - start, 3)
     place = dict(zip(KEY, task.key, strict=True))
-    return {**place, "budget": task.budget, **record, "regrets": regrets, "seconds": seconds}
+    found = {"regrets": regrets(problem, record), "seconds": seconds}
+    return {**place, "budget": task.budget, **record, **found}
+
+
+def regrets(problem: Problem, record: Record) -> list[float]:
+    return [round(problem.regret(lam), 6) for lam in record["answers"]]

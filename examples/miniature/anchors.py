@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from preferences import labelled_pairs
-from recipe import Recipe
-from sampling import load_pipeline, load_unet
-from training import report
 
 from deradiff.dpo import DPOSettings, DPOStep, train
+from examples.miniature.preferences import labelled_pairs
+from examples.miniature.recipe import Recipe
+from examples.miniature.sampling import load_pipeline, load_unet
+from examples.miniature.training import report
 
 
 def train_anchor(recipe: Recipe, beta: int, work: Path, world: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rebuild the miniature world from a seed: `python examples/miniature/build.py --output DIR`.
+"""Rebuild the miniature world from a seed: `python -m examples.miniature.build --output DIR`.
 
 Takes about an hour on two free CPU cores and needs no network. Every stage writes below the
 output folder and is skipped where its result is already there, so a killed build resumes. The
@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import card
-from anchors import train_anchor
-from curve import BETA, collect, curve_lams, draw, image_file, measure
-from data import prompt_lists
-from parallel import run_jobs
-from pool import draw_pool_images, train_reward
-from preferences import draw_pair_images, pair_file
-from readers import train_digit_reader
-from recipe import Recipe, smoke
-from reference import train_reference
-from rewards import train_clip
-from vae import train_vae
+from examples.miniature import card
+from examples.miniature.anchors import train_anchor
+from examples.miniature.curve import BETA, collect, curve_lams, draw, image_file, measure
+from examples.miniature.data import prompt_lists
+from examples.miniature.parallel import run_jobs
+from examples.miniature.pool import draw_pool_images, train_reward
+from examples.miniature.preferences import draw_pair_images, pair_file
+from examples.miniature.readers import train_digit_reader
+from examples.miniature.recipe import Recipe, smoke
+from examples.miniature.reference import train_reference
+from examples.miniature.rewards import train_clip
+from examples.miniature.vae import train_vae
 
 
 class Build:
@@ -58,13 +58,13 @@ class Build:
         run_jobs(function, [arguments for result, arguments in jobs if not result.exists()])
 
     def write_prompts(self) -> None:
-        """The search's prompts and the held-out ones."""
+        """Write the prompts of the search and the held-out ones."""
         lists = prompt_lists(self.recipe.prompt_files, self.recipe.seed)
         for name, prompts in zip(("prompts.txt", "heldout.txt"), lists, strict=True):
             (self.world / name).write_text("\n".join(prompts) + "\n")
 
     def train_on_data(self) -> None:
-        """Autoencoder, digit reader and caption reward: all that needs nothing but the data."""
+        """Train what needs nothing but the data: autoencoder, digit reader and caption reward."""
         jobs = [
             (train_vae, self.work / "vae"),
             (train_clip, self.world / "rewards" / "clip"),
@@ -73,12 +73,12 @@ class Build:
         self.in_parallel(train_on, [(path, (job, self.recipe, path)) for job, path in jobs])
 
     def train_reference(self) -> None:
-        """The reference pipeline."""
+        """Train the reference pipeline."""
         if not (self.world / "reference").exists():
             train_reference(self.recipe, self.work / "vae", self.world / "reference")
 
     def draw_pairs(self) -> None:
-        """The images that people compare to align the anchors."""
+        """Draw the images that people compare, on which the anchors are aligned."""
         jobs = [(seat, pair_file(self.work, seat)) for seat in (0, 1)]
         self.in_parallel(
             draw_pair_images,
@@ -86,13 +86,13 @@ class Build:
         )
 
     def train_anchors(self) -> None:
-        """The anchors, all β."""
+        """Train the anchors of all β."""
         folders = [(beta, self.world / "anchors" / f"beta{beta}") for beta in self.recipe.betas]
         jobs = [(path, (self.recipe, beta, self.work, self.world)) for beta, path in folders]
         self.in_parallel(train_anchor, jobs)
 
     def train_rewards(self) -> None:
-        """`pickscore` and `hps`, tuned on a pool of images from many sources."""
+        """Tune `pickscore` and `hps` on a pool of images from many sources."""
         parts = [(k, self.work / "pool" / f"part{k}.npy") for k in range(self.recipe.pool_parts)]
         jobs = [(path, (self.recipe, k, self.work, self.world)) for k, path in parts]
         self.in_parallel(draw_pool_images, jobs)
@@ -101,7 +101,7 @@ class Build:
         self.in_parallel(train_reward, jobs)
 
     def draw_curve(self) -> None:
-        """The dense reference curve, and every anchor at its full weight."""
+        """Measure the dense reference curve, and every anchor at λ = 1."""
         spots = [(BETA, lam) for lam in curve_lams(self.recipe)]
         spots += [(beta, 1.0) for beta in self.recipe.betas if beta != BETA]
         files = [image_file(self.work, *spot) for spot in spots]
@@ -116,7 +116,7 @@ class Build:
         collect(self.recipe, self.work, self.world)
 
     def write_card(self) -> None:
-        """The settings file and the model card."""
+        """Write the settings file and the model card."""
         forget_paths(self.world)
         (self.world / "lamsearch.toml").write_text(card.settings_file(self.recipe))
         text = card.model_card(self.recipe, self.work, self.world)

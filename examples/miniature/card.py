@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from curve import BETA, FIRST_SEED, image_file, mean_and_stderr, plan_prompts
-from pool import CROWDS
-from readers import load_readers
-from recipe import Recipe
-from sampling import Settings, load_pipeline, load_unet, sample_images
+
+from examples.miniature.curve import BETA, FIRST_SEED, image_file, mean_and_stderr, plan_prompts
+from examples.miniature.pool import CROWDS
+from examples.miniature.readers import load_readers
+from examples.miniature.recipe import Recipe
+from examples.miniature.sampling import Settings, load_pipeline, load_unet, sample_images
 
 ANCHOR = """
 [anchors.beta{beta}]
@@ -45,14 +46,14 @@ CARD = Path(__file__).with_name("card.md")
 
 
 def settings_file(recipe: Recipe) -> str:
-    """The text of `lamsearch.toml`."""
+    """Return the text of `lamsearch.toml`."""
     head = 'description = "the bundled miniature world: coloured handwritten digits, 32 by 32"\n'
     given = {"steps": recipe.steps, "guidance": recipe.guidance}
     return head + "".join(ANCHOR.format(beta=beta, **given) for beta in recipe.betas) + REST
 
 
 def family_table(recipe: Recipe, work: Path) -> str:
-    """A Markdown table: reference and anchors, and what they reach on the plan's images."""
+    """Return a Markdown table of reference and anchors: their means over the plan's images."""
     files = {"∞ (reference)": image_file(work, BETA, 0.0)}
     files |= {str(beta): image_file(work, beta, 1.0) for beta in sorted(recipe.betas, reverse=True)}
     lines = [
@@ -68,7 +69,7 @@ def family_table(recipe: Recipe, work: Path) -> str:
 
 
 def margins(world: Path) -> dict[str, str]:
-    """Where the curve has its maximum, and by how many standard errors it beats both ends."""
+    """Return the λ of the curve's maximum, and by how many standard errors it beats both ends."""
     scores = np.load(world / "reference_scores.npz")
     lams, values = scores["lam"], scores["pickscore"].astype(np.float64)
     best = int(values.mean(1).argmax())
@@ -84,7 +85,7 @@ def margins(world: Path) -> dict[str, str]:
 
 
 def seconds_per_image(recipe: Recipe, world: Path) -> float:
-    """Wall time of one image of the realigned `beta500`, in a batch of 64, after a warm-up."""
+    """Measure the wall time per image of the realigned `beta500`, in a batch of 64, once warm."""
     pipe = load_pipeline(world / "reference")
     aligned = load_unet(world / "anchors" / f"beta{BETA}" / "unet")
     prompts = plan_prompts(world, 64)
@@ -96,7 +97,7 @@ def seconds_per_image(recipe: Recipe, world: Path) -> float:
 
 
 def sizes(world: Path) -> str:
-    """A list of the folders and their sizes."""
+    """Return a list of the folders and their sizes."""
     folders = ["reference", *sorted(f"anchors/{p.name}" for p in (world / "anchors").iterdir())]
     folders += ["rewards/pickscore", "rewards/clip", "rewards/hps", "."]
     total = {
@@ -108,7 +109,7 @@ def sizes(world: Path) -> str:
 
 
 def model_card(recipe: Recipe, work: Path, world: Path) -> str:
-    """The text of the model card."""
+    """Return the text of the model card."""
     with (world / "reference_curve.csv").open() as file:
         reference = next(csv.DictReader(file))
     return CARD.read_text().format(

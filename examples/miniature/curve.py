@@ -10,11 +10,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from preferences import judge
-from readers import load_readers
-from recipe import Recipe
-from rewards import score
-from sampling import Settings, load_pipeline, load_unet, sample_images
+
+from examples.miniature.preferences import judge
+from examples.miniature.readers import load_readers
+from examples.miniature.recipe import Recipe
+from examples.miniature.rewards import score
+from examples.miniature.sampling import Settings, load_pipeline, load_unet, sample_images
 
 FIRST_SEED = 1_000_000
 BETA = 500
@@ -23,7 +24,7 @@ READINGS = ("right_digit", "right_colour", "vividness")
 
 
 def plan_prompts(world: Path, images: int) -> list[str]:
-    """The prompt of each image of the plan."""
+    """Return the prompt of each image of the plan."""
     prompts = (world / "prompts.txt").read_text().splitlines()
     return [prompts[i % len(prompts)] for i in range(images)]
 
@@ -54,17 +55,17 @@ def measure(drawn: Path, work: Path, world: Path) -> None:
 
 
 def curve_lams(recipe: Recipe) -> list[float]:
-    """The curve's weights, evenly over [0, 1]."""
+    """Return the λs of the curve, evenly over [0, 1]."""
     return np.linspace(0, 1, recipe.curve_points).round(6).tolist()
 
 
 def image_file(work: Path, beta: int, lam: float) -> Path:
-    """Where the plan's images at one weight of an anchor lie."""
+    """Return the file with the plan's images at one λ of an anchor."""
     return work / "curve" / f"beta{beta}-lam{lam:.3f}.npy"
 
 
 def mean_and_stderr(values: np.ndarray) -> tuple[float, float]:
-    """Mean and its standard error."""
+    """Return the mean and its standard error."""
     return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 

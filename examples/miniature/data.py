@@ -56,7 +56,7 @@ class Scans:
 
 
 def load_scans() -> tuple[Scans, Scans]:
-    """The scans split once and for all into (seen, held out)."""
+    """Return the scans in a fixed split: (seen, held out)."""
     bunch = load_digits()
     order = np.random.default_rng(0).permutation(len(bunch.target))
     pixels = torch.tensor(bunch.images[order] / 16.0, dtype=torch.float32)
@@ -66,12 +66,12 @@ def load_scans() -> tuple[Scans, Scans]:
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    """`n` uniform draws from [low, high)."""
+    """Draw `n` uniform numbers from [low, high)."""
     return low + (high - low) * torch.rand(n, generator=generator)
 
 
 def strokes(pixels: torch.Tensor, boldness: torch.Tensor, generator: torch.Generator):
-    """Smooth stroke coverage (n, 32, 32) in [0, 1] of scans (n, 8, 8), slightly moved and turned.
+    """Return smooth strokes (n, 32, 32) in [0, 1] of scans (n, 8, 8), slightly moved and turned.
 
     Boldness 0 is a fine pen, 1 a broad brush.
     """
@@ -90,7 +90,7 @@ def strokes(pixels: torch.Tensor, boldness: torch.Tensor, generator: torch.Gener
 
 
 def ink_pictures(coverage: torch.Tensor, colours: torch.Tensor, saturation: torch.Tensor):
-    """RGB pictures (n, 3, 32, 32) in [-1, 1]: `coverage` of ink on paper."""
+    """Return RGB pictures (n, 3, 32, 32) in [-1, 1]: `coverage` of ink on paper."""
     vivid = torch.tensor([INKS[name] for name in COLOURS], dtype=torch.float32)[colours]
     ink = saturation[:, None] * vivid + (1 - saturation[:, None]) * torch.tensor(FADED)
     paper = torch.tensor(PAPER, dtype=torch.float32)[None, :, None, None]
@@ -115,7 +115,7 @@ def draw_pictures(
     boldness: tuple[float, float] = (0.0, 1.0),
     saturation: tuple[float, float] = (0.35, 1.0),
 ) -> Pictures:
-    """`n` random pictures of `scans`, with boldness and saturation uniform in their ranges."""
+    """Draw `n` pictures of `scans`, with boldness and saturation uniform in their ranges."""
     rows = torch.randint(len(scans.digits), (n,), generator=generator)
     colours = torch.randint(len(COLOURS), (n,), generator=generator)
     coverage = strokes(scans.pixels[rows], uniform(n, *boldness, generator), generator)
@@ -124,7 +124,7 @@ def draw_pictures(
 
 
 def caption(digit: int, colour: int, generator: torch.Generator) -> str:
-    """A random wording for a picture of `digit` in `colour`."""
+    """Draw a wording for a picture of `digit` in `colour`."""
     pick = torch.randint(1 << 30, (3,), generator=generator).tolist()
     return TEMPLATES[pick[0] % len(TEMPLATES)].format(
         colour=COLOURS[colour],
@@ -134,13 +134,13 @@ def caption(digit: int, colour: int, generator: torch.Generator) -> str:
 
 
 def captions(pictures: Pictures, generator: torch.Generator) -> list[str]:
-    """One random wording for each picture."""
+    """Draw one wording per picture."""
     pairs = zip(pictures.digits.tolist(), pictures.colours.tolist(), strict=True)
     return [caption(digit, colour, generator) for digit, colour in pairs]
 
 
 def asked_for(prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The digit and the colour (n,) that each prompt names."""
+    """Return the digit and the colour (n,) that each prompt names."""
     names = {name: k for k, name in enumerate(WORDS)} | {str(k): k for k in range(10)}
     words = [prompt.replace(",", " ").split() for prompt in prompts]
     digits = [next(names[word] for word in line if word in names) for line in words]
@@ -149,7 +149,7 @@ def asked_for(prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def prompt_lists(sizes: tuple[int, ...], seed: int) -> list[list[str]]:
-    """Disjoint lists of distinct prompts, each going evenly through all digits and colours."""
+    """Return disjoint lists of distinct prompts, each going evenly through digits and colours."""
     generator = torch.Generator().manual_seed(seed)
     seen: set[str] = set()
     lists = []

@@ -15,19 +15,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from preferences import crowd, judge, pair_images, pair_prompts
-from readers import load_readers
-from recipe import Recipe
-from rewards import train_preference_model
-from sampling import Settings, as_tensor, load_pipeline, load_unet, sample_images
-from tokens import new_tokenizer, tokenize
 from torch.nn import functional
+
+from examples.miniature.preferences import crowd, judge, pair_images, pair_prompts
+from examples.miniature.readers import load_readers
+from examples.miniature.recipe import Recipe
+from examples.miniature.rewards import train_preference_model
+from examples.miniature.sampling import Settings, as_tensor, load_pipeline, load_unet, sample_images
+from examples.miniature.tokens import new_tokenizer, tokenize
 
 CHUNK = 64
 
 
 def draw_pool_images(recipe: Recipe, part: int, work: Path, world: Path) -> None:
-    """Images of one source `part` for the pool's prompts, settings changing every 64 images."""
+    """Sample one source `part` for the pool's prompts; settings change every 64 images."""
     rng = np.random.default_rng([recipe.seed, 8, part])
     prompts = pair_prompts(recipe)[: recipe.pool]
     pipe = load_pipeline(world / "reference")
@@ -43,17 +44,17 @@ def draw_pool_images(recipe: Recipe, part: int, work: Path, world: Path) -> None
 
 
 def odd_settings(rng: np.random.Generator) -> Settings:
-    """The reference at some other guidance scale and number of steps."""
+    """Draw settings of the reference: another guidance scale and number of steps."""
     return Settings(0.0, float(rng.choice([1.0, 1.5, 2.0, 5.0, 8.0])), int(rng.choice([6, 10, 20])))
 
 
 def hacked_settings(rng: np.random.Generator, recipe: Recipe) -> Settings:
-    """An anchor at any weight, beyond 1 too."""
+    """Draw settings of an anchor: any λ, also beyond 1."""
     return Settings(float(rng.uniform(0.1, 1.3)), recipe.guidance, 20)
 
 
 def spoil(images: np.ndarray, seed: int) -> np.ndarray:
-    """Copies of uint8 images, each over-saturated, thickened, faded, blurred, noisy or torn."""
+    """Return copies of uint8 images: over-saturated, thickened, faded, blurred, noisy or torn."""
     generator = torch.Generator().manual_seed(seed)
     pictures = as_tensor(images)
     amount = torch.rand(len(pictures), 1, 1, 1, generator=generator)
@@ -75,7 +76,7 @@ def spoil(images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def pool_images(recipe: Recipe, work: Path) -> np.ndarray:
-    """All sources as uint8 (sources, n, 32, 32, 3); image [s, i] is for prompt i of the pool."""
+    """Return all sources, uint8 (sources, n, 32, 32, 3); [s, i] is for the pool's prompt i."""
     plain = [images[: recipe.pool] for images in pair_images(work)]
     drawn = [np.load(work / "pool" / f"part{part}.npy") for part in range(recipe.pool_parts)]
     spoilt = [spoil(source, recipe.seed + k) for k, source in enumerate([*plain, *drawn[:2]])]
@@ -95,7 +96,7 @@ CROWDS = {"pickscore": Crowd(2.0, 1.0, 100), "hps": Crowd(2.0, 2.5, 200)}
 
 
 def comparisons(recipe: Recipe, people: Crowd, work: Path) -> dict:
-    """Random comparisons within each prompt's images, labelled by a crowd of raters."""
+    """Draw comparisons within each prompt's images, labelled by a crowd of raters."""
     images = pool_images(recipe, work)
     sources, prompts_count = images.shape[:2]
     prompts = pair_prompts(recipe)[:prompts_count]

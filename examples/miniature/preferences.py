@@ -15,12 +15,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from data import asked_for, prompt_lists
-from readers import Readers, load_readers
-from recipe import Recipe
-from sampling import Settings, as_pictures, as_tensor, load_pipeline, sample_images
 
 from deradiff.dpo.data import PreferencePair
+from examples.miniature.data import asked_for, prompt_lists
+from examples.miniature.readers import Readers, load_readers
+from examples.miniature.recipe import Recipe
+from examples.miniature.sampling import (
+    Settings,
+    as_pictures,
+    as_tensor,
+    load_pipeline,
+    sample_images,
+)
 
 DOUBT = 2e-3
 """People never take a reading for certain: the least probability that they give to anything."""
@@ -37,7 +43,7 @@ class Judgement(NamedTuple):
 
 
 def judge(readers: Readers, images: np.ndarray, prompts: list[str]) -> Judgement:
-    """Vividness, log-probabilities of what was asked for, and whether the best guess is right."""
+    """Return vividness, log-probabilities of what was asked for, and whether the guess is right."""
     reading = readers(as_tensor(images))
     digits, colours = asked_for(prompts)
     doubtful = [(p + DOUBT) / (1 + DOUBT) for p in (reading.digits, reading.colours)]
@@ -68,19 +74,19 @@ class Taste(NamedTuple):
     noise: float = 1.0
 
     def utility(self, judgement: Judgement) -> torch.Tensor:
-        """Utility (n,) of each image."""
+        """Return the utility (n,) of each image."""
         vivid = (judgement.vividness - self.mean) / self.deviation
         return self.strength * vivid + self.care * (judgement.digit + judgement.colour)
 
     def prefers_first(self, first: torch.Tensor, second: torch.Tensor, seed: int) -> torch.Tensor:
-        """Bradley–Terry draws (n,) between images of the given utilities."""
+        """Draw Bradley–Terry preferences (n,) between images of the given utilities."""
         generator = torch.Generator().manual_seed(seed)
         chance = ((first - second) / self.noise).sigmoid()
         return torch.rand(chance.shape, generator=generator) < chance
 
 
 def draw_pair_images(recipe: Recipe, seat: int, work: Path, world: Path) -> None:
-    """The first (`seat` 0) or second (1) image of every pair, by the reference."""
+    """Sample the first (`seat` 0) or second (1) image of every pair from the reference."""
     settings = Settings(0.0, recipe.guidance, recipe.steps)
     pipe = load_pipeline(world / "reference")
     images = sample_images(pipe, pair_prompts(recipe), 10_000_000 * (1 + seat), settings)
@@ -88,29 +94,29 @@ def draw_pair_images(recipe: Recipe, seat: int, work: Path, world: Path) -> None
 
 
 def pair_file(work: Path, seat: int) -> Path:
-    """Where the first or second images of all pairs lie."""
+    """Return the file with the first or second images of all pairs."""
     return work / f"pairs{seat}.npy"
 
 
 def pair_images(work: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The first and second images of all pairs, uint8 (n, 32, 32, 3) each."""
+    """Return the first and the second images of all pairs, uint8 (n, 32, 32, 3) each."""
     return np.load(pair_file(work, 0)), np.load(pair_file(work, 1))
 
 
 def pair_prompts(recipe: Recipe) -> list[str]:
-    """The prompts of the preference pairs: in no prompt file, evenly over digits and colours."""
+    """Return the prompts of the pairs: in no prompt file, evenly over digits and colours."""
     *_, distinct = prompt_lists((*recipe.prompt_files, 600), recipe.seed)
     return [distinct[k % len(distinct)] for k in range(recipe.pairs)]
 
 
 def crowd(recipe: Recipe, work: Path) -> Taste:
-    """The raters, who take the reference's own images as the measure of vividness."""
+    """Return the raters, who measure vividness in units of the reference's own images."""
     vividness = load_readers(work)(as_tensor(pair_images(work)[0])).vividness
     return Taste(vividness.mean().item(), vividness.std().item(), recipe.taste)
 
 
 def labelled_pairs(recipe: Recipe, work: Path) -> list[PreferencePair]:
-    """The small Pick-a-Pic on which the anchors are aligned."""
+    """Return the preference pairs on which the anchors are aligned, as a small Pick-a-Pic."""
     prompts, images = pair_prompts(recipe), pair_images(work)
     taste, readers = crowd(recipe, work), load_readers(work)
     first, second = (taste.utility(judge(readers, seat, prompts)) for seat in images)

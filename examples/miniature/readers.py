@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from data import INKS, Scans, draw_pictures, load_scans
-from recipe import Recipe
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
-from training import report, schedule
+
+from examples.miniature.data import INKS, Scans, draw_pictures, load_scans
+from examples.miniature.recipe import Recipe
+from examples.miniature.training import report, schedule
 
 HUE_TOLERANCE = 0.16
 """Standard deviation in radians with which people tell hues apart: 9 degrees."""
@@ -38,7 +39,7 @@ class Reading(NamedTuple):
 
 
 def new_digit_reader() -> nn.Sequential:
-    """An untrained network from (n, 3, 32, 32) in [-1, 1] to (n, 11) logits."""
+    """Return an untrained network from (n, 3, 32, 32) in [-1, 1] to (n, 11) logits."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in ((3, 16), (16, 32), (32, 64)):
         layers += [nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), nn.ReLU()]
@@ -46,7 +47,7 @@ def new_digit_reader() -> nn.Sequential:
 
 
 def blots(scans: Scans, n: int, generator: torch.Generator) -> torch.Tensor:
-    """Pictures that are no digit: two digits over each other, filled blots, torn pieces."""
+    """Draw pictures that are no digit: two digits over each other, filled blots, torn pieces."""
     first = draw_pictures(scans, n, generator, boldness=(-0.3, 1.0)).images
     second = draw_pictures(scans, n, generator, boldness=(0.0, 1.4)).images
     second[: n // 3] = draw_pictures(scans, n // 3, generator, boldness=(2.0, 2.5)).images
@@ -57,7 +58,7 @@ def blots(scans: Scans, n: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def reader_batch(scans: Scans, n: int, generator: torch.Generator):
-    """Pictures of every boldness and saturation, and some blots, with their classes."""
+    """Draw pictures of every boldness and saturation, and some blots, with their classes."""
     wide = draw_pictures(scans, n, generator, boldness=(-0.2, 1.5), saturation=(0.3, 1.3))
     nothing = blots(scans, n // 8, generator)
     images = torch.cat([wide.images, nothing])
@@ -99,7 +100,7 @@ class Readers:
         return Reading(torch.cat(parts), colour_probabilities(images), vividness(images))
 
     def held_out_accuracy(self) -> float:
-        """The share of held-out real scans, drawn as the data are, that it reads right."""
+        """Return the share of held-out real scans, drawn as the data are, that it reads right."""
         _, unseen = load_scans()
         pictures = draw_pictures(unseen, 2000, torch.Generator().manual_seed(5))
         right = self(pictures.images).digits.argmax(1) == pictures.digits
@@ -107,34 +108,34 @@ class Readers:
 
 
 def load_readers(work: Path) -> Readers:
-    """The readers of a build."""
+    """Load the readers of a build."""
     return Readers(work / "reader.safetensors")
 
 
 def chroma(images: torch.Tensor) -> torch.Tensor:
-    """Largest minus smallest channel of each pixel, (n, 32, 32) in [0, 1]."""
+    """Return the largest minus the smallest channel of each pixel, (n, 32, 32) in [0, 1]."""
     return (images.amax(1) - images.amin(1)).clamp(0, 2) / 2
 
 
 def vividness(images: torch.Tensor) -> torch.Tensor:
-    """Mean chroma of each picture, (n,)."""
+    """Return the mean chroma of each picture, (n,)."""
     return chroma(images).mean((1, 2))
 
 
 def hue(images: torch.Tensor) -> torch.Tensor:
-    """Chroma-weighted mean hue of each picture in radians, (n,)."""
+    """Return the chroma-weighted mean hue of each picture in radians, (n,)."""
     red, green, blue = (images * chroma(images)[:, None].square()).mean((2, 3)).unbind(1)
     return torch.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue)
 
 
 def ink_hues() -> torch.Tensor:
-    """The hue of each named ink in radians, as `hue` measures it."""
+    """Return the hue of each named ink in radians, as `hue` measures it."""
     inks = torch.tensor(list(INKS.values()), dtype=torch.float32)[:, :, None, None] / 127.5 - 1
     return hue(inks)
 
 
 def colour_probabilities(images: torch.Tensor) -> torch.Tensor:
-    """How likely people are to name each colour, (n, 6)."""
+    """Return how likely people are to name each colour, (n, 6)."""
     gap = hue(images)[:, None] - ink_hues()[None]
     gap = torch.remainder(gap + math.pi, 2 * math.pi) - math.pi
     return (-gap.square() / (2 * HUE_TOLERANCE**2)).softmax(1)

@@ -47,7 +47,7 @@ class Recipe:
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """The same build with next to no training, to see that it runs."""
+    """Return the same recipe with next to no training, to see that the build runs."""
     return replace(
         recipe,
         vae_steps=3,

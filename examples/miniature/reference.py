@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from data import captions, draw_pictures, load_scans
 from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
@@ -13,17 +12,19 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from recipe import Recipe
-from tokens import CONTEXT, new_tokenizer, tokenize
-from training import MovingAverage, report, schedule, take_step
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from examples.miniature.data import captions, draw_pictures, load_scans
+from examples.miniature.recipe import Recipe
+from examples.miniature.tokens import CONTEXT, new_tokenizer, tokenize
+from examples.miniature.training import MovingAverage, report, schedule, take_step
 
 WIDTH = 64
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained CLIP text transformer of two layers."""
+    """Return an untrained CLIP text transformer of two layers."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -41,7 +42,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """An untrained denoiser: convolutions at 8 by 8, text attention at 4 by 4 only."""
+    """Return an untrained denoiser: convolutions at 8 by 8, text attention at 4 by 4 only."""
     return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(32, 64),
@@ -57,7 +58,7 @@ def new_unet() -> UNet2DConditionModel:
 
 @torch.no_grad()
 def latent_set(vae: AutoencoderKL, tokenizer: CLIPTokenizer, size: int, seed: int):
-    """`size` random pictures as (scaled latents, token ids); a tenth have an empty caption."""
+    """Draw `size` pictures as (scaled latents, token ids); a tenth have an empty caption."""
     generator = torch.Generator().manual_seed(seed)
     scans, _ = load_scans()
     latents, texts = [], []
@@ -71,7 +72,7 @@ def latent_set(vae: AutoencoderKL, tokenizer: CLIPTokenizer, size: int, seed: in
 
 
 def denoising_loss(unet, encoder, latents, tokens, generator: torch.Generator) -> torch.Tensor:
-    """Mean squared error of the noise predictions at random timesteps."""
+    """Return the mean squared error of the noise predictions at random timesteps."""
     noise = torch.randn(latents.shape, generator=generator)
     timesteps = torch.randint(1000, (len(latents),), generator=generator)
     noisy = DDPMScheduler(**NOISE).add_noise(latents, noise, timesteps)

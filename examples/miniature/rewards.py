@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data import IMAGE_SIZE, captions, draw_pictures, load_scans
-from recipe import Recipe
-from sampling import as_tensor
-from tokens import CONTEXT, new_tokenizer, tokenize
 from torch.nn import functional
-from training import MovingAverage, report, schedule, take_step
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+
+from examples.miniature.data import IMAGE_SIZE, captions, draw_pictures, load_scans
+from examples.miniature.recipe import Recipe
+from examples.miniature.sampling import as_tensor
+from examples.miniature.tokens import CONTEXT, new_tokenizer, tokenize
+from examples.miniature.training import MovingAverage, report, schedule, take_step
 
 TOWER = {
     "hidden_size": 64,
@@ -27,7 +28,7 @@ TOWER = {
 
 
 def new_clip() -> CLIPModel:
-    """An untrained model of a 3-layer vision and a 2-layer text transformer."""
+    """Return an untrained model of a 3-layer vision and a 2-layer text transformer."""
     tokenizer = new_tokenizer()
     text = {
         "vocab_size": len(tokenizer),
@@ -44,7 +45,7 @@ def new_clip() -> CLIPModel:
 
 
 def new_processor() -> CLIPProcessor:
-    """Tokenizer and image processor: 32 by 32 pixels to [-1, 1]."""
+    """Return tokenizer and image processor, which maps 32 by 32 pixels to [-1, 1]."""
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     images = CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIZE},
@@ -56,12 +57,12 @@ def new_processor() -> CLIPProcessor:
 
 
 def image_embeddings(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
-    """Unit vectors (n, 64) of pictures in [-1, 1]."""
+    """Return unit vectors (n, 64) of pictures in [-1, 1]."""
     return functional.normalize(model.get_image_features(pixels).pooler_output, dim=-1)
 
 
 def text_embeddings(model: CLIPModel, tokens: torch.Tensor) -> torch.Tensor:
-    """Unit vectors (n, 64) of token ids."""
+    """Return unit vectors (n, 64) of token ids."""
     return functional.normalize(model.get_text_features(tokens).pooler_output, dim=-1)
 
 
@@ -72,7 +73,7 @@ def save_reward(model: CLIPModel, folder: Path) -> None:
 
 
 def contrastive_loss(model: CLIPModel, pictures, tokens: torch.Tensor) -> torch.Tensor:
-    """CLIP's symmetric loss, where all captions with a picture's digit and colour are right."""
+    """Return CLIP's symmetric loss; all captions with a picture's digit and colour are right."""
     cells = pictures.digits * 100 + pictures.colours
     same = (cells[:, None] == cells[None]).float()
     target = same / same.sum(1, keepdim=True)
@@ -132,7 +133,7 @@ def train_preference_model(recipe: Recipe, clip: Path, pairs: dict, folder: Path
 
 
 def bradley_terry_loss(model: CLIPModel, pairs: dict, preferred, rejected) -> torch.Tensor:
-    """−log σ(logit scale · (cos(preferred, prompt) − cos(rejected, prompt))), averaged."""
+    """Return the mean of −log σ(logit scale · (cos(preferred, prompt) − cos(rejected, prompt)))."""
     text = text_embeddings(model, pairs["tokens"][preferred])
     rows = torch.cat([preferred, rejected]).numpy()
     images = image_embeddings(model, as_tensor(pairs["images"][rows])).unflatten(0, (2, -1))
@@ -142,7 +143,7 @@ def bradley_terry_loss(model: CLIPModel, pairs: dict, preferred, rejected) -> to
 
 @torch.no_grad()
 def score(folder: Path, images: np.ndarray, prompts: list[str]) -> np.ndarray:
-    """Cosines (n,) float32 of images with their own prompts."""
+    """Return the cosines (n,) float32 of images with their own prompts."""
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     tokens = tokenize(new_tokenizer(), prompts)
     rows = np.arange(len(images))

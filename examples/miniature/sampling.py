@@ -24,14 +24,14 @@ class Settings(NamedTuple):
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """The stored pipeline in float32, without progress bars."""
+    """Load the stored pipeline in float32, without progress bars."""
     pipe = StableDiffusionPipeline.from_pretrained(folder).to(dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:
-    """A stored denoiser in float32."""
+    """Load a stored denoiser in float32."""
     return UNet2DConditionModel.from_pretrained(folder).to(torch.float32).eval()
 
 
@@ -42,7 +42,7 @@ def sample_images(
     settings: Settings,
     aligned: UNet2DConditionModel | None = None,
 ) -> np.ndarray:
-    """One image for each prompt, uint8 (n, 32, 32, 3); image i has the seed `first_seed` + i."""
+    """Sample an image per prompt, uint8 (n, 32, 32, 3); image i has the seed `first_seed` + i."""
     parts = []
     with deradiff.realign(pipe, aligned if aligned is not None else pipe.unet, settings.lam):
         for start in range(0, len(prompts), BATCH):
@@ -59,10 +59,10 @@ def sample_images(
 
 
 def as_tensor(images: np.ndarray) -> torch.Tensor:
-    """uint8 (n, 32, 32, 3) as float (n, 3, 32, 32) in [-1, 1]."""
+    """Return uint8 (n, 32, 32, 3) as float (n, 3, 32, 32) in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def as_pictures(images: np.ndarray) -> list[Image.Image]:
-    """uint8 (n, 32, 32, 3) as PIL images."""
+    """Return uint8 (n, 32, 32, 3) as PIL images."""
     return [Image.fromarray(image) for image in images]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from data import ADJECTIVES, COLOURS, TEMPLATES, WORDS
 from transformers import CLIPTokenizer
+
+from examples.miniature.data import ADJECTIVES, COLOURS, TEMPLATES, WORDS
 
 CONTEXT = 16
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -14,13 +15,13 @@ BYTES = [*range(33, 127), *range(161, 173), *range(174, 256)]
 
 
 def byte_symbols() -> list[str]:
-    """CLIP's 256 printable stand-ins for the bytes, in the order of its vocabulary."""
+    """Return CLIP's 256 printable stand-ins for the bytes, in the order of its vocabulary."""
     others = [byte for byte in range(256) if byte not in BYTES]
     return [chr(byte) for byte in BYTES] + [chr(256 + k) for k in range(len(others))]
 
 
 def learn_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges, most frequent pair first, until every word is one symbol."""
+    """Learn byte-pair merges, most frequent pair first, until every word is one symbol."""
     split = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges = []
     while counts := Counter(pair for word in split for pair in pairwise(word)):
@@ -31,7 +32,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
 
 
 def merge(word: list[str], pair: tuple[str, str]) -> list[str]:
-    """`word` with every occurrence of `pair` joined."""
+    """Return `word` with every occurrence of `pair` joined."""
     joined: list[str] = []
     for symbol in word:
         if joined and (joined[-1], symbol) == pair:
@@ -42,7 +43,7 @@ def merge(word: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def new_tokenizer() -> CLIPTokenizer:
-    """A tokenizer to which every word of the captions is one token."""
+    """Return a tokenizer to which every word of the captions is one token."""
     text = " ".join(TEMPLATES).replace(",", " ").split()
     fixed = {word for word in text if "{" not in word}
     merges = learn_merges(sorted(fixed | {*ADJECTIVES, *COLOURS, *WORDS}))
@@ -57,7 +58,7 @@ def new_tokenizer() -> CLIPTokenizer:
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str]):
-    """Token ids (n, 16), padded as Stable Diffusion pads them."""
+    """Return token ids (n, 16), padded as Stable Diffusion pads them."""
     return tokenizer(
         prompts,
         padding="max_length",

@@ -10,7 +10,7 @@ START = time.monotonic()
 
 
 def schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A one-cycle schedule without momentum cycling: short warm-up, cosine down to nearly 0."""
+    """Return a one-cycle schedule without momentum cycling: short warm-up, cosine to nearly 0."""
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         [group["lr"] for group in optimizer.param_groups],
@@ -26,7 +26,7 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     decay: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
-    """One optimiser step of `module` down `loss`, gradients clipped to norm 1."""
+    """Take one optimiser step of `module` down `loss`, with gradients clipped to norm 1."""
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from data import IMAGE_SIZE, draw_pictures, load_scans
 from diffusers import AutoencoderKL
-from recipe import Recipe
-from training import report, schedule, take_step
+
+from examples.miniature.data import IMAGE_SIZE, draw_pictures, load_scans
+from examples.miniature.recipe import Recipe
+from examples.miniature.training import report, schedule, take_step
 
 
 def new_vae() -> AutoencoderKL:
-    """An untrained autoencoder."""
+    """Return an untrained autoencoder."""
     return AutoencoderKL(
         block_out_channels=(8, 16, 32),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -26,7 +27,7 @@ def new_vae() -> AutoencoderKL:
 
 
 def vae_loss(vae: AutoencoderKL, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Reconstruction error of a latent draw, plus a light pull of the latents to N(0, 1)."""
+    """Return a latent draw's reconstruction error, plus a light pull of the latents to N(0, 1)."""
     posterior = vae.encode(images).latent_dist
     restored = vae.decode(posterior.sample(generator)).sample
     error = restored - images

@@ -34,7 +34,13 @@ _NORMAL_QUANTILE = 1.959964
 
 @dataclass(frozen=True)
 class Gain:
-    """A difference of J with its standard error, and its 95 % interval."""
+    """A difference of J.
+
+    Attributes:
+        value: Estimate of the difference.
+        stderr: Its standard error.
+        interval: Its 95 % interval (low, high), under the model.
+    """
 
     value: float
     stderr: float

@@ -16,7 +16,12 @@ from lamsearch.surrogate.model import Surrogate
 
 @dataclass(frozen=True)
 class BestObserved:
-    """The evaluation with the highest mean score, the paper's answer; biased upward by noise."""
+    """The evaluation with the highest mean score, the paper's answer.
+
+    Attributes:
+        lam: λ.
+        value: Its mean score, biased upward by noise.
+    """
 
     lam: float
     value: float

@@ -52,6 +52,7 @@ def test_a_model_equal_to_its_reference_has_loss_log_2() -> None:
     torch.testing.assert_close(loss, torch.full((3,), math.log(2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "rank"), [("sd15", None), ("sdxl", None), ("sd15", 4)])
 def test_training_learns_the_preference_and_makes_an_anchor(
     tmp_path: Path, family: str, rank: int | None, request: pytest.FixtureRequest

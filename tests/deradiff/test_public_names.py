@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import deradiff
 import deradiff.dpo
 
@@ -42,6 +44,7 @@ for first in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_reverse_step_is_the_function_whichever_import_comes_first() -> None:
     """A submodule of the same name takes its place in the package while it is imported."""
     done = subprocess.run(

@@ -57,6 +57,7 @@ def run(world: Path, *more: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_run_show_and_plot(world: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world, "--json") == 0
     printed = capsys.readouterr()
@@ -84,6 +85,7 @@ def test_run_show_and_plot(world: Path, here: Path, capsys: pytest.CaptureFixtur
     assert picture.std() > 0.05
 
 
+@pytest.mark.slow
 def test_other_rewards_constraint_and_confirmation(
     world: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +194,7 @@ def test_ctrl_c_says_how_to_resume(
     assert run(world) == 0
 
 
+@pytest.mark.slow
 def test_study_names_may_hold_anything(
     world: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +205,7 @@ def test_study_names_may_hold_anything(
     assert len(list((here / "lamsearch-studies").glob("*/*.png"))) == 12
 
 
+@pytest.mark.slow
 def test_an_unwritable_figure_is_one_line(
     world: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +216,7 @@ def test_an_unwritable_figure_is_one_line(
         assert f"cannot write {output}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_list_shows_every_study_and_its_state(
     world: Path,
     here: Path,

@@ -147,6 +147,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_run_gives_the_same_scores_in_any_batch_size(world: Path, in_tmp: Path) -> None:
     rows = {}
     for size in (1, 4, 64):
@@ -158,6 +159,7 @@ def test_run_gives_the_same_scores_in_any_batch_size(world: Path, in_tmp: Path) 
             np.testing.assert_allclose(rows[size][lam], row, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_summary_names_everything_and_images_are_kept(world: Path, in_tmp: Path) -> None:
     result = lamsearch.run(**run_options(world, in_tmp))
     assert (result.anchor, result.reward) == ("b500", "pickscore")
@@ -170,6 +172,7 @@ def test_summary_names_everything_and_images_are_kept(world: Path, in_tmp: Path)
     assert again == result
 
 
+@pytest.mark.slow
 def test_a_resume_under_other_settings_is_refused(world: Path, in_tmp: Path) -> None:
     lamsearch.run(**run_options(world, in_tmp, budget=1))
     with pytest.raises(StudyError, match="plan was"):
@@ -195,6 +198,7 @@ lamsearch.run("b500", "pickscore", 6, config=world + "/lamsearch.toml", images=8
 """
 
 
+@pytest.mark.slow
 def test_sigkill_in_the_middle_changes_nothing(world: Path, in_tmp: Path) -> None:
     options = {"budget": 6, "images": 8, "batch_size": 2, "also": ["clip"]}
     whole = lamsearch.run(**run_options(world, in_tmp, **options, study="whole"))
@@ -252,6 +256,7 @@ class Interrupts:
         pass
 
 
+@pytest.mark.slow
 def test_a_budget_of_images_is_spent_on_new_lams_and_on_more_images(
     world: Path, in_tmp: Path
 ) -> None:
@@ -270,6 +275,7 @@ def test_a_budget_of_images_is_spent_on_new_lams_and_on_more_images(
     assert sum(e.images for e in more.evaluations) == 300
 
 
+@pytest.mark.slow
 def test_a_budget_of_images_goes_on_where_it_was_interrupted(world: Path, in_tmp: Path) -> None:
     options = run_options(world, in_tmp, images="auto", budget=200, batch_size=16)
     whole = lamsearch.run(**options, study="whole")

@@ -34,6 +34,7 @@ def test_unknown_choices_are_refused(name):
         SearchConfig(**{name: "none of these"})
 
 
+@pytest.mark.slow
 def test_algorithm_2_equals_its_formulas():
     """Eq. 40–43, for each member of the surrogate by hand: zero mean, f⁺ the largest R̂."""
     lams = [0.1, 0.35, 0.5, 0.72, 0.9]

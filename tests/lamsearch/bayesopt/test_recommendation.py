@@ -75,6 +75,7 @@ def test_the_interval_grows_with_the_noise_and_repeats_with_the_seed():
     assert recommend(fit_surrogate(observations(1e-2))) == blunt
 
 
+@pytest.mark.slow
 def test_the_winners_curse_is_not_in_the_value():
     """Of 20 studies of a flat curve the largest mean overrates J by far, the posterior hardly."""
     posterior, largest = 0.0, 0.0
@@ -91,6 +92,7 @@ def test_the_winners_curse_is_not_in_the_value():
     assert posterior < 0.6 * largest
 
 
+@pytest.mark.slow
 def test_the_interval_covers_on_draws_from_the_prior():
     """In 60 studies at nominal 95 % at most 7 misses: exceeded once in 100 times by chance."""
     generator = torch.Generator().manual_seed(1)

@@ -196,6 +196,7 @@ def test_unusable_images_are_missing(anchor: Any) -> None:
         assert spoilt[i] == pytest.approx(whole[i], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_batch_halves_itself_when_memory_runs_out(anchor: Any) -> None:
     whole, sizes = evaluate(anchor), []
 

@@ -142,6 +142,7 @@ def run(world: Path, **overrides: Any) -> lamsearch.Summary:
     return lamsearch.run("b500", "pickscore", config=world / "lamsearch.toml", **given)
 
 
+@pytest.mark.slow
 def test_the_answer_is_confirmed_on_prompts_new_to_the_search(
     world: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_the_answer_is_confirmed_on_prompts_new_to_the_search(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_being_asked_for_there_is_none(world: Path, in_tmp: Path) -> None:
     plain = run(world, confirm=0)
     assert plain.confirmation is None
@@ -184,6 +186,7 @@ def test_without_being_asked_for_there_is_none(world: Path, in_tmp: Path) -> Non
     assert run(world, confirm=0) == confirmed
 
 
+@pytest.mark.slow
 def test_a_resumed_confirmation_goes_on_batch_by_batch(world: Path, in_tmp: Path) -> None:
     class Killer:
         """Interrupts after so many batches of the confirmation."""
@@ -215,6 +218,7 @@ def test_a_resumed_confirmation_goes_on_batch_by_batch(world: Path, in_tmp: Path
     assert len(finished(resumed.confirmation.study, STORAGE)) == 3
 
 
+@pytest.mark.slow
 def test_a_confirmation_with_more_images_keeps_those_there_are(world: Path, in_tmp: Path) -> None:
     first, whole = run(world), run(world, study="whole", confirm=7)
     assert first.confirmation is not None
@@ -238,6 +242,7 @@ def test_another_answer_is_another_matter(world: Path, in_tmp: Path) -> None:
     assert run(world) == first
 
 
+@pytest.mark.slow
 def test_what_cannot_be_confirmed_is_said_before_the_search(world: Path, in_tmp: Path) -> None:
     own = in_tmp / "own.txt"
     own.write_text("blue\nred\nred blue\n")

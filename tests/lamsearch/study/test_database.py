@@ -83,6 +83,7 @@ def test_scores_come_back_exactly(url: str) -> None:
     assert study.finish(evaluation).row.tolist() == scores
 
 
+@pytest.mark.slow
 def test_a_living_owner_keeps_its_trial_and_a_dead_ones_is_continued(url: str) -> None:
     context = multiprocessing.get_context("spawn")
     ready, hold = context.Event(), context.Event()

@@ -90,6 +90,7 @@ def assert_exactly(budget: int, trials: list[FrozenTrial]) -> None:
     assert min(b - a for a, b in itertools.pairwise(lams)) >= CLEARANCE - 1e-6
 
 
+@pytest.mark.slow
 def test_processes_share_the_budget_and_no_lam(url: str) -> None:
     together = PROCESSES.Barrier(4)
     stepping = [(f"steps{number}", steps) for number in range(3)]

@@ -88,6 +88,7 @@ def test_more_lams_on_the_same_images_do_not_make_the_answer_certain():
     assert spread[1] > 0.7 * spread[0]
 
 
+@pytest.mark.slow
 def test_the_model_needs_no_botorch():
     """Its import takes long, and a search does without."""
     code = """

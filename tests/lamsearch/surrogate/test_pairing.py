@@ -44,6 +44,7 @@ def variance_of_mean(scores):
     return (error / scipy.stats.norm.ppf(0.975)) ** 2
 
 
+@pytest.mark.slow
 @given(table=tables(), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_constant_added_to_an_image_changes_no_comparison(table, data):
@@ -127,6 +128,7 @@ def test_many_images_speak_for_themselves():
     assert observations.offset_variance == pytest.approx(whole.mean(), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", ["same", "holes", "rotating"])
 def test_levels_are_as_sure_as_their_images_say(plan):
     """Images whose scores spread three times as much at λ = 1 as at 0, around J = 0."""
@@ -147,6 +149,7 @@ def test_levels_are_as_sure_as_their_images_say(plan):
     assert held.mean() > 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [3, 8])
 def test_levels_of_few_images_are_as_sure_as_the_t_test_says(images):
     rng = np.random.default_rng(7)

@@ -1,0 +1,1 @@
+"""How the bundled miniature world was made: `python -m examples.miniature.build`."""
