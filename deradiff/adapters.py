@@ -1,4 +1,4 @@
-"""Select the LoRA adapter that a denoiser's forward pass uses."""
+"""Select the LoRA adapters that a denoiser's forward pass uses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import nn
 class Adapters:
     """The LoRA layers of a denoiser.
 
+    Adapters that are active at the beginning and not among those to select from, such as a style,
+    stay active all the time.
+
     Args:
         denoiser: The denoiser that the adapters are loaded in.
         names: Names of the adapters to select from; if there are none, the denoiser is left alone.
@@ -20,38 +23,56 @@ class Adapters:
     """
 
     def __init__(self, denoiser: nn.Module, names: Sequence[str]) -> None:
+        self._denoiser, self._names = denoiser, set(names)
+        self._initial: dict[Any, tuple[list[str], bool]] = {}
+        self._kept: dict[Any, list[str]] = {}
+        self._selected: dict[Any, list[str]] = {}
+        self._trainable: list[tuple[nn.Parameter, bool]] = []
         if not names:
-            self._layers: list[tuple[Any, list[str], bool]] = []
-            self._trainable: list[tuple[nn.Parameter, bool]] = []
             return
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        missing = set(names) - set(getattr(denoiser, "peft_config", {}))
+        missing = self._names - set(getattr(denoiser, "peft_config", {}))
         if missing:
             raise ValueError(
                 f"no adapter named {sorted(missing)} is loaded in the denoiser, only "
                 f"{sorted(getattr(denoiser, 'peft_config', {}))}: call load_lora_weights first"
             )
-        self._layers = [
-            (layer, list(layer.active_adapters), layer.disable_adapters)
-            for layer in denoiser.modules()
-            if isinstance(layer, BaseTunerLayer)
-        ]
         # peft makes an adapter's weights trainable whenever it enables the adapter.
         self._trainable = [(weight, weight.requires_grad) for weight in denoiser.parameters()]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Note which other adapters are active now, as a user may have changed that."""
+        if not self._names:
+            return
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for layer in self._denoiser.modules():
+            if not isinstance(layer, BaseTunerLayer):
+                continue
+            self._initial.setdefault(layer, (list(layer.active_adapters), layer.disable_adapters))
+            active = _active(layer)
+            if active != self._selected.get(layer):
+                self._kept[layer] = [name for name in active if name not in self._names]
 
     def select(self, name: str | None) -> None:
-        """Use adapter `name` from now on, or for None the base weights alone."""
-        for layer, _, _ in self._layers:
-            if name is not None and list(layer.active_adapters) != [name]:
-                layer.set_adapter([name])
-            if layer.disable_adapters != (name is None):
-                layer.enable_adapters(name is not None)
+        """Use adapter `name` beside those that stay active, or for None only those."""
+        for layer, kept in self._kept.items():
+            # A layer ignores the names of adapters that it does not have.
+            wanted = kept if name is None else [*kept, name]
+            if wanted and list(layer.active_adapters) != wanted:
+                layer.set_adapter(wanted)
+            if layer.disable_adapters != (not wanted):
+                layer.enable_adapters(bool(wanted))
+            self._selected[layer] = wanted
 
     def restore(self) -> None:
         """Restore every layer to its initial state."""
-        for layer, active, disabled in self._layers:
+        for layer, (active, disabled) in self._initial.items():
             layer.set_adapter(active)
             layer.enable_adapters(not disabled)
         for weight, trainable in self._trainable:
             weight.requires_grad_(trainable)
+
+
+def _active(layer: Any) -> list[str]:
+    return [] if layer.disable_adapters else list(layer.active_adapters)

@@ -3,47 +3,60 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import AutoModel, DiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from deradiff.denoisers import denoiser_names
+from deradiff.formats.folders import load_component, load_file
+from deradiff.formats.pipelines import (
+    differing_components,
+    is_whole_pipeline,
+    require_same_sampling,
+)
+from deradiff.formats.references import load_single_file
+from deradiff.formats.sources import Source, open_source
 from deradiff.options import AnchorError, PipelineOptions, scheduler_class
-from deradiff.realignment import denoiser_name
+from deradiff.realignment import Aligned
 
-_ADAPTER = "aligned"
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_FAILURES = (
+    *(OSError, ValueError, RuntimeError, LookupError, ImportError, NotImplementedError),
+    *(AttributeError, TypeError, EOFError, pickle.UnpicklingError),
+    *(SafetensorError, SingleFileComponentError),
+)
+"""What libraries raise for files that are not as they expect."""
+
+# The scheduler that was stored with each pipeline, before the options replaced it.
+_STORED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline:
     """Return the reference's pipeline with the scheduler and VAE of the options.
 
     Args:
-        reference: Folder or hub id of a diffusers pipeline.
+        reference: Folder or hub id of a diffusers pipeline, or a whole checkpoint in one file.
         options: How to load it.
 
     Raises:
         AnchorError: If something cannot be loaded, or a scheduler setting is unknown.
     """
-    dtype, safe = getattr(torch, options.dtype), _only_safe(options)
-    extra: dict[str, Any] = {"variant": options.variant} if options.variant else {}
     try:
-        if options.vae:
-            extra["vae"] = AutoModel.from_pretrained(options.vae, dtype=dtype, use_safetensors=safe)
-        pipe = DiffusionPipeline.from_pretrained(
-            reference, dtype=dtype, use_safetensors=safe, **extra
-        )
-    except (OSError, ValueError) as error:
+        pipe = _load_reference(reference, options)
+    except AnchorError as error:
+        raise AnchorError(f"reference {reference}: {error}") from error
+    except _FAILURES as error:
         raise AnchorError(
             f"reference {reference}: cannot be loaded: {first_line(error)}"
         ) from error
+    _STORED[pipe] = pipe.scheduler
     if options.scheduler or options.scheduler_config:
         chosen = scheduler_class(options.scheduler) if options.scheduler else type(pipe.scheduler)
         _require_known_config(chosen, options.scheduler_config)
@@ -53,48 +66,111 @@ def load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline
 
 
 def load_aligned(
-    pipe: DiffusionPipeline, aligned: str, *, options: PipelineOptions
-) -> nn.Module | str:
-    """Return the aligned denoiser, or the name of the LoRA adapter added to the pipeline.
+    pipe: DiffusionPipeline,
+    aligned: str | Path | Mapping[str, str | Path],
+    *,
+    options: PipelineOptions,
+) -> Aligned:
+    """Return the aligned model in the form that `deradiff.realign` takes.
 
     Args:
         pipe: The reference's pipeline.
-        aligned: A denoiser's folder, a whole pipeline, a LoRA or a single file, as `load_anchor`
-            takes it.
+        aligned: A denoiser's folder, a whole pipeline, a trainer's output, a LoRA or a single
+            file; or, for a pipeline with several denoisers, one of these per component.
         options: How to load it.
 
+    Returns:
+        The denoiser, or the name of the LoRA adapter added to the reference's; or a dictionary
+        of components, where there are several denoisers or a text encoder differs.
+
     Raises:
-        AnchorError: If it cannot be loaded, or is pickled although `use_safetensors` is set.
+        AnchorError: If it cannot be loaded exactly; one line says which file, why, and the way out.
     """
-    name = denoiser_name(pipe)
-    reference: Any = getattr(pipe, name)
-    path = Path(aligned)
-    if path.suffix in _PICKLES and options.use_safetensors:
+    if not isinstance(aligned, Mapping):
+        parts = _load_parts(pipe, str(aligned), denoiser_names(pipe), options)
+        return next(iter(parts.values())) if list(parts) == denoiser_names(pipe)[:1] else parts
+    names = denoiser_names(pipe)
+    if set(aligned) != set(names):
         raise AnchorError(
-            f"aligned {aligned}: is pickled and may run any code: convert it to .safetensors, or "
-            "set use_safetensors = false if you trust it"
+            f"aligned gives {', '.join(aligned)}, but {type(pipe).__name__} has the denoisers "
+            f"{', '.join(names)}: give each of them"
         )
+    found: dict[str, nn.Module | str] = {}
+    for name in names:
+        found |= _load_parts(pipe, str(aligned[name]), [name], options)
+    return found
+
+
+def _load_reference(reference: str, options: PipelineOptions) -> DiffusionPipeline:
+    extra: dict[str, Any] = {"dtype": getattr(torch, options.dtype)}
+    safe = _only_safe(options)
+    if options.vae:
+        vae = str(Path(options.vae).expanduser())
+        extra["vae"] = AutoModel.from_pretrained(vae, use_safetensors=safe, **extra)
+    path = Path(reference).expanduser()
+    if path.is_file():
+        extra["torch_dtype"] = extra.pop("dtype")
+        return load_single_file(path, options, **extra)
+    if options.variant:
+        extra["variant"] = options.variant
+    location = str(path) if path.exists() else reference
+    return DiffusionPipeline.from_pretrained(location, use_safetensors=safe, **extra)
+
+
+def _load_parts(
+    pipe: DiffusionPipeline, location: str, names: list[str], options: PipelineOptions
+) -> dict[str, nn.Module | str]:
+    """Return the named denoisers of one location, and its text encoders that differ."""
     try:
+        path = Path(location).expanduser()
         if path.is_file():
-            return _load_file(pipe, path, options=options)
-        folder = path if path.is_dir() else Path(_hub_structure(aligned))
-        if (folder / name / "config.json").is_file():
-            place = {"subfolder": name}
-        elif (folder / "config.json").is_file():
-            place = {}
-        else:
-            return _load_lora(pipe, aligned, options=options)
-        denoiser = type(reference).from_pretrained(
-            aligned, dtype=reference.dtype, use_safetensors=_only_safe(options), **place
+            beside = (p.name for p in path.parent.iterdir() if p.is_file())
+            return _from_file(pipe, Source(path.parent, tuple(beside)), path.name, names, options)
+        return _from_folder(pipe, open_source(location), names, options)
+    except AnchorError as error:
+        raise AnchorError(f"aligned {location}: {error}") from error
+    except _FAILURES as error:
+        raise AnchorError(f"aligned {location}: cannot be loaded: {first_line(error)}") from error
+
+
+def _from_file(
+    pipe: DiffusionPipeline,
+    source: Source,
+    file: str,
+    names: list[str],
+    options: PipelineOptions,
+) -> dict[str, nn.Module | str]:
+    _require_one(pipe, names)
+    return load_file(pipe, names[0], source, file, scheduler=_stored(pipe), options=options)
+
+
+def _from_folder(
+    pipe: DiffusionPipeline, source: Source, names: list[str], options: PipelineOptions
+) -> dict[str, nn.Module | str]:
+    whole = is_whole_pipeline(source) and options.file is None
+    if not whole and not all(source.has(f"{name}/config.json") for name in names):
+        _require_one(pipe, names)
+    if whole:
+        chosen = {*options.scheduler_config, *(["timestep_spacing"] if options.scheduler else [])}
+        require_same_sampling(pipe, _stored(pipe), source, chosen=chosen)
+    parts: dict[str, nn.Module | str] = {}
+    for name in names:
+        parts |= load_component(pipe, name, source, scheduler=_stored(pipe), options=options)
+    if whole:
+        parts |= differing_components(pipe, source, denoiser_names(pipe), options)
+    return parts
+
+
+def _require_one(pipe: DiffusionPipeline, names: list[str]) -> None:
+    if len(names) > 1:
+        raise AnchorError(
+            f"{type(pipe).__name__} has the denoisers {', '.join(names)}: give a location for "
+            "each, as aligned = { " + ", ".join(f'{name} = "…"' for name in names) + " }"
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, SingleFileComponentError) as error:
-        raise AnchorError(f"aligned {aligned}: cannot be loaded: {first_line(error)}") from error
-    return _freeze(denoiser, reference)
 
 
-def _hub_structure(repository: str) -> str:
-    """Download a hub repository's JSON files, which show its layout, and return their folder."""
-    return snapshot_download(repository, allow_patterns=["*.json"])
+def _stored(pipe: DiffusionPipeline) -> Any:
+    return _STORED.get(pipe, pipe.scheduler)
 
 
 def _only_safe(options: PipelineOptions) -> bool | None:
@@ -110,41 +186,6 @@ def _require_known_config(scheduler: Any, config: Mapping[str, Any]) -> None:
             raise AnchorError(
                 f"scheduler_config {key!r} given, but {scheduler.__name__} takes {', '.join(known)}"
             )
-
-
-def _load_file(pipe: DiffusionPipeline, path: Path, *, options: PipelineOptions) -> nn.Module | str:
-    """Return the denoiser of a single file, or the name of its LoRA adapter."""
-    reference: Any = getattr(pipe, denoiser_name(pipe))
-    pickled = path.suffix in _PICKLES
-    weights = (
-        torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
-    )
-    if any("lora" in key for key in weights):
-        return _load_lora(pipe, str(path), options=options)
-    if weights.keys() == reference.state_dict().keys():
-        denoiser = type(reference).from_config(reference.config)
-        denoiser.load_state_dict(weights)
-        return _freeze(denoiser.to(reference.dtype), reference)
-    denoiser = type(reference).from_single_file(
-        str(path), config=reference.config._name_or_path, dtype=reference.dtype
-    )
-    return _freeze(denoiser, reference)
-
-
-def _load_lora(pipe: DiffusionPipeline, source: str, *, options: PipelineOptions) -> str:
-    """Add a LoRA to the pipeline and return its adapter's name."""
-    pipe.load_lora_weights(source, adapter_name=_ADAPTER, use_safetensors=_only_safe(options))
-    other_components = [c for c in pipe.get_list_adapters() if c != denoiser_name(pipe)]
-    if other_components:
-        raise ValueError(
-            f"this LoRA also changes {', '.join(other_components)}, which realignment cannot mix: "
-            f"use one for the {denoiser_name(pipe)} alone"
-        )
-    return _ADAPTER
-
-
-def _freeze(denoiser: nn.Module, reference: Any) -> nn.Module:
-    return denoiser.to(reference.device).eval().requires_grad_(False)
 
 
 def first_line(error: Exception) -> str:

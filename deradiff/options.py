@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,11 +27,17 @@ class PipelineOptions:
         scheduler_config: Settings that override that config.
         vae: Path or hub id of another VAE.
         dtype: Type of all weights: "float32", "float16" or "bfloat16".
-        variant: Variant of the reference's weight files, such as "fp16".
+        variant: Variant of the weight files, such as "fp16"; an aligned model without it is loaded
+            from its plain files.
         use_safetensors: Whether to refuse pickled weights, which can run any code when loaded.
+        strength: What to multiply the change of an aligned LoRA by, > 0; 1 by default.
+        file: Name of the aligned model's file in its folder, where there are several.
+        config: Folder or hub id of a pipeline with the configuration of a reference that is a
+            single file.
 
     Raises:
-        AnchorError: If `dtype` is another one, or `scheduler` is not a scheduler of diffusers.
+        AnchorError: If `dtype` is another one, `scheduler` is not a scheduler of diffusers, or
+            `strength` is not a positive number.
     """
 
     scheduler: str | None = None
@@ -39,6 +46,9 @@ class PipelineOptions:
     dtype: str = "float32"
     variant: str | None = None
     use_safetensors: bool = True
+    strength: float | None = None
+    file: str | None = None
+    config: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -48,6 +58,8 @@ class PipelineOptions:
             )
         if self.scheduler is not None:
             scheduler_class(self.scheduler)
+        if self.strength is not None and not (self.strength > 0 and math.isfinite(self.strength)):
+            raise AnchorError(f"strength {self.strength} given, expected a number > 0")
 
 
 def scheduler_class(name: str) -> Any:

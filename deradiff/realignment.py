@@ -1,78 +1,73 @@
-"""Realign a stock diffusers pipeline: its denoiser returns Σ weights · model outputs.
+"""Realign a stock diffusers pipeline: its calls sample from p[β/λ].
 
-Where the scheduler's mean is affine in the model output and its variance does not depend on the
-model, mixing model outputs is the geometric mixture of reverse steps (arXiv 2601.20198, Eq. 7 with
-equal variances). Classifier-free guidance is affine too and commutes with it. The pipeline's class,
-its call and its scheduler are not changed.
+The cheapest exact way is taken, as measured by `deradiff.probe` when a call comes with new
+settings. Where guidance and the scheduler's step are affine in the model output, a hook on each
+denoiser returns Σ weights · model outputs (arXiv 2601.20198, Eq. 7 with equal variances). Elsewhere
+the models run in lockstep and their guided predictions or reverse steps are mixed. The pipeline's
+code and its scheduler are not changed.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import add
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-import torch
 from diffusers import DiffusionPipeline
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
-from deradiff.adapters import Adapters
+from deradiff.calls import RealignedCalls
+from deradiff.denoisers import denoiser_name as denoiser_name
+from deradiff.denoisers import denoiser_names
 from deradiff.gaussian import Lam, mixture_weights
-from deradiff.reverse_step import LEARNED_VARIANCES
+from deradiff.mixing import InexactMixtureError
+from deradiff.mixture_hook import DenoiserMixture, Weights
+from deradiff.probe import Affinity, Effect
+
+__all__ = ["Aligned", "InexactMixtureError", "LamSchedule", "Realignment", "realign"]
+
+Aligned = nn.Module | str | Mapping[str, "nn.Module | str"]
+"""An aligned denoiser; the name of a LoRA adapter in the pipeline; or components of the aligned
+pipeline by name, where it has several denoisers or text encoders of its own."""
 
 LamSchedule = Callable[[float], "Lam | Sequence[Lam]"]
 """A function that takes the denoiser's timestep as a float and returns λ for that step."""
 
-_HOOK = "deradiff.realignment"
-# Prefixes of the names of pipelines whose guidance rescales the prediction by its norm.
-_RENORMALISING = ("QwenImage", "Lumina2", "NucleusMoE")
-
-
-class InexactMixtureError(ValueError):
-    """Mixing model outputs would not be the geometric mixture of the reverse steps."""
-
-
-def denoiser_name(pipe: DiffusionPipeline) -> str:
-    """Return the name of the pipeline's denoiser component: "unet" or "transformer"."""
-    for name in ("unet", "transformer"):
-        if isinstance(getattr(pipe, name, None), nn.Module):
-            return name
-    raise TypeError(f"{type(pipe).__name__} has neither a unet nor a transformer to realign")
-
 
 def realign(
     pipe: DiffusionPipeline,
-    aligned: nn.Module | str | Sequence[nn.Module | str],
-    lam: Lam | Sequence[Lam] | LamSchedule = 1.0,
+    aligned: Aligned | Sequence[Aligned],
+    lam: Lam | Sequence[Lam] | LamSchedule | Mapping[str, Lam] = 1.0,
+    *,
+    probe: bool = True,
 ) -> Realignment:
     """Make `pipe` sample from p[β/λ], the mixture of its own denoiser and `aligned`.
 
     Args:
-        pipe: A diffusers pipeline with affine guidance, whose `unet` or `transformer` is the
-            reference.
+        pipe: A diffusers pipeline, whose denoiser is the reference.
         aligned: The aligned denoiser, of the same architecture, which is moved to the pipeline's
-            device; or the name of a LoRA adapter loaded in the pipeline, applied without any other
-            adapter; or several of these (appendix A.4).
+            device; or the name of a LoRA adapter loaded in the pipeline, applied on top of the
+            other adapters that are active; or a mapping from the pipeline's component names to
+            either, which must name every denoiser where there are several, and may name text
+            encoders and tokenizers; or several of these (appendix A.4).
         lam: λ: 0 is the reference, 1 the aligned model. A number; a tensor of shape (B,), one
-            weight per image of a call; a function of the denoiser's timestep; or, with several
-            aligned models, a sequence of numbers or tensors, one per model.
+            weight per image of a call; a function of the denoiser's timestep; with several
+            aligned models, a sequence of numbers or tensors, one per model; or a mapping from the
+            names of the denoisers to any of these.
+        probe: Whether to measure, at the first call with new settings, how the models must be
+            mixed to be exact. It costs some forward passes for one step. Without it, model outputs
+            are mixed, unchecked.
 
     Returns:
         The attached `Realignment`. Its `lam` can be set at any time; `remove()` detaches it.
 
     Raises:
-        InexactMixtureError: If the pipeline's scheduler clips or thresholds its prediction or
-            takes a learned variance, or if the pipeline renormalises its guidance; use
-            `deradiff.realigned_steps` there. Raised by the pipeline's call for a
-            `guidance_rescale` other than 0.
+        InexactMixtureError: Raised by the pipeline's call where no way to mix is exact.
         TypeError: If the pipeline has no denoiser.
-        ValueError: If the pipeline is already realigned, the adapter is not loaded, or `lam` does
-            not fit the number of aligned models or is not finite.
+        ValueError: If the pipeline is already realigned, a denoiser has no aligned model, the
+            adapter is not loaded, or `lam` does not fit the number of aligned models or is not
+            finite.
     """
-    return Realignment(pipe, aligned, lam)
+    return Realignment(pipe, aligned, lam, probe=probe)
 
 
 class Realignment:
@@ -85,67 +80,83 @@ class Realignment:
     def __init__(
         self,
         pipe: DiffusionPipeline,
-        aligned: nn.Module | str | Sequence[nn.Module | str],
-        lam: Lam | Sequence[Lam] | LamSchedule,
+        aligned: Aligned | Sequence[Aligned],
+        lam: Lam | Sequence[Lam] | LamSchedule | Mapping[str, Lam],
+        *,
+        probe: bool = True,
     ) -> None:
         self.pipe = pipe
-        self._reference: nn.Module = getattr(pipe, denoiser_name(pipe))
-        several = [aligned] if isinstance(aligned, nn.Module | str) else list(aligned)
-        registry = getattr(self._reference, "_diffusers_hook", None)
-        if registry is not None and registry.get_hook(_HOOK) is not None:
+        names = denoiser_names(pipe)
+        several = [aligned] if isinstance(aligned, nn.Module | str | Mapping) else list(aligned)
+        models = [_components(each, names, pipe) for each in several]
+        self._models, self._names = len(models), names
+        self.lam = lam
+        if any(DenoiserMixture.is_on(getattr(pipe, name)) for name in names):
             raise ValueError(
                 "the pipeline is already realigned: remove() that realignment first, and any hook "
                 "put on the denoiser after it"
             )
-        _require_affine_scheduler(pipe)
-        _require_affine_guidance(pipe)
-        self._models = len(several)
-        self.lam = lam
-
-        self._adapters = Adapters(self._reference, [a for a in several if isinstance(a, str)])
-        self._had_registry = registry is not None
-        self._had_forward = "forward" in vars(self._reference)
-        self._hook = _MixtureHook(self, several)
-        registry = HookRegistry.check_if_exists_or_initialize(self._reference)
-        registry.register_hook(self._hook, _HOOK)
-        self._forward = self._reference.forward
+        self._mixtures = {
+            name: DenoiserMixture(
+                getattr(pipe, name), [model[name] for model in models], self._weights_at(name)
+            )
+            for name in names
+        }
+        extras = [{k: v for k, v in model.items() if k not in names} for model in models]
+        self._calls = RealignedCalls(pipe, self._mixtures, extras, probe=probe)
 
     @property
-    def lam(self) -> Lam | Sequence[Lam] | LamSchedule:
+    def lam(self) -> Any:
         """λ, as `realign` takes it. It can be set at any time, even between the steps of a call."""
         return self._lam
 
     @lam.setter
-    def lam(self, lam: Lam | Sequence[Lam] | LamSchedule) -> None:
-        if not callable(lam) or isinstance(lam, Tensor):
-            mixture_weights(lam, self._models)
+    def lam(self, lam: Lam | Sequence[Lam] | LamSchedule | Mapping[str, Lam]) -> None:
+        if isinstance(lam, Mapping):
+            if set(lam) != set(self._names):
+                raise ValueError(
+                    f"lam given for {', '.join(map(str, lam))}: the denoisers are "
+                    f"{', '.join(self._names)}"
+                )
+            self._lams: dict[str, Any] = dict(lam)
+        else:
+            self._lams = dict.fromkeys(self._names, lam)
+        for each in self._lams.values():
+            if not _is_schedule(each):
+                mixture_weights(each, self._models)
         self._lam = lam
 
-    def weights(self, timestep: Tensor | float) -> tuple[Lam, ...]:
-        """Return the weights (1 − Σλ_i, λ_1, ..., λ_K) at a timestep of the denoiser."""
-        lam = self._lam
-        if callable(lam) and not isinstance(lam, Tensor):
-            # Only a function needs the value: reading it from a GPU waits for all queued work.
+    def weights(self, timestep: Tensor | float, denoiser: str | None = None) -> tuple[Lam, ...]:
+        """Return the weights (1 − Σλ_i, λ_1, ..., λ_K) at a timestep of a denoiser.
+
+        Args:
+            timestep: As the denoiser takes it.
+            denoiser: Its name in the pipeline; by default the first.
+        """
+        lam = self._lams[denoiser or self._names[0]]
+        if _is_schedule(lam):
             first = timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep
             lam = lam(float(first))
         return mixture_weights(lam, self._models)
 
+    @property
+    def way(self) -> str | None:
+        """How the models are mixed in the latest call, in words; None before the first call."""
+        return self._calls.way
+
+    def effects(self, *args: Any, **kwargs: Any) -> list[Effect]:
+        """Measure, for a call with these arguments, whether each aligned model changes anything."""
+        return self._calls.effects(args, kwargs)
+
+    def affinity(self, *args: Any, **kwargs: Any) -> Affinity:
+        """Measure how the models must be mixed in a call with these arguments."""
+        return self._calls.affinity(args, kwargs)
+
     def remove(self) -> None:
         """Detach from the pipeline and restore its state. Calling it again has no effect."""
-        registry = getattr(self._reference, "_diffusers_hook", None)
-        if registry is None or registry.get_hook(_HOOK) is not self._hook:
-            return
-        if self._hook.active:
-            self._adapters.restore()
-        # Code that wrapped our forward later, such as accelerate's offloading, still calls it.
-        self._hook.active = False
-        if vars(self._reference).get("forward") is not self._forward:
-            return
-        registry.remove_hook(_HOOK, recurse=False)
-        if not self._had_forward and not registry.hooks:
-            del self._reference.forward
-        if not self._had_registry and not registry.hooks:
-            del self._reference._diffusers_hook
+        self._calls.remove()
+        for mixture in self._mixtures.values():
+            mixture.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -153,95 +164,33 @@ class Realignment:
     def __exit__(self, *_: object) -> None:
         self.remove()
 
+    def _weights_at(self, name: str) -> Weights:
+        def weights(timestep: float | None) -> tuple[Lam, ...] | None:
+            if timestep is not None:
+                return self.weights(timestep, name)
+            return None if _is_schedule(self._lams[name]) else self.weights(0.0, name)
 
-class _MixtureHook(ModelHook):  # type: ignore[misc]
-    """Replaces the denoiser's output by the weighted sum of all models' outputs."""
-
-    def __init__(self, realignment: Realignment, aligned: Sequence[nn.Module | str]) -> None:
-        super().__init__()
-        self.active = True
-        self._realignment = realignment
-        self._aligned = aligned
-
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if not self.active:
-            return self.fn_ref.original_forward(*args, **kwargs)
-        weights = self._realignment.weights(kwargs["timestep"] if "timestep" in kwargs else args[1])
-        models = [None, *self._aligned]
-        # A weight of exactly 0 costs no forward pass.
-        active = [
-            (w, m) for w, m in zip(weights, models, strict=True) if isinstance(w, Tensor) or w != 0
-        ]
-        if len(active) > 1:
-            _require_affine_scheduler(self._realignment.pipe)
-            _require_affine_guidance(self._realignment.pipe)
-        device = next(x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        outputs = [self._run(model, device, args=args, kwargs=kwargs) for _, model in active]
-        if len(active) == 1 and not isinstance(active[0][0], Tensor) and active[0][0] == 1:
-            return outputs[0]
-        return _mix([w for w, _ in active], outputs)
-
-    def _run(
-        self, model: nn.Module | str | None, device: torch.device, *, args: Any, kwargs: Any
-    ) -> Any:
-        """Return a model's output: of the reference, an adapter on it, or another denoiser."""
-        if isinstance(model, nn.Module):
-            # The pipeline's own offloading does not move the aligned model.
-            if next(model.parameters()).device != device:
-                model.to(device)
-            return model(*args, **kwargs)
-        self._realignment._adapters.select(model)
-        return self.fn_ref.original_forward(*args, **kwargs)
+        return weights
 
 
-def _mix(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
-    """Return Σ weights · outputs, of the type that the denoiser returns."""
-    samples = [output[0] for output in outputs]
-    # In float16 rounding would hide the small differences between two values of λ.
-    terms = (_per_image(w, x) * x.float() for w, x in zip(weights, samples, strict=True))
-    mixed = reduce(add, terms).to(samples[0].dtype)
-    if isinstance(outputs[0], tuple):
-        return (mixed, *outputs[0][1:])
-    return dataclasses.replace(outputs[0], sample=mixed)
+def _is_schedule(lam: object) -> bool:
+    return callable(lam) and not isinstance(lam, Tensor)
 
 
-def _per_image(weight: Lam, sample: Tensor) -> Lam:
-    """Shape one weight per image for a batch that guidance may have repeated."""
-    if not isinstance(weight, Tensor) or weight.ndim == 0:
-        return weight
-    copies, rest = divmod(len(sample), len(weight))
-    if rest:
-        raise ValueError(
-            f"lam has {len(weight)} weights for a batch of {len(sample)}: give one per image"
-        )
-    return weight.to(sample.device).repeat(copies).reshape(-1, *[1] * (sample.ndim - 1))
-
-
-def _require_affine_scheduler(pipe: DiffusionPipeline) -> None:
-    """Raise InexactMixtureError unless the scheduler's step is affine in the model output."""
-    config = pipe.scheduler.config
-    reasons = [key for key in ("clip_sample", "thresholding") if config.get(key)]
-    if config.get("variance_type") in LEARNED_VARIANCES:
-        reasons.append(f"variance_type={config['variance_type']}")
-    if reasons:
+def _components(aligned: Aligned, names: Sequence[str], pipe: DiffusionPipeline) -> dict[str, Any]:
+    """Return the aligned pipeline's components by name, with every denoiser among them."""
+    if not isinstance(aligned, Mapping):
+        if len(names) > 1:
+            raise InexactMixtureError(
+                f"{type(pipe).__name__} has {len(names)} denoisers and one aligned model is given: "
+                f"give one each, as a mapping with the names {', '.join(names)}"
+            )
+        return {names[0]: aligned}
+    if missing := [name for name in names if name not in aligned]:
         raise InexactMixtureError(
-            f"{type(pipe.scheduler).__name__} with {', '.join(reasons)} is not affine in the model "
-            "output, so mixing outputs is not exact: sample with deradiff.realigned_steps, or use "
-            "a scheduler without it, such as EulerAncestralDiscreteScheduler"
+            f"{type(pipe).__name__} has the denoisers {', '.join(names)}, but no aligned model is "
+            f"given for {', '.join(missing)}: give one for each"
         )
-
-
-def _require_affine_guidance(pipe: DiffusionPipeline) -> None:
-    """Raise InexactMixtureError unless the pipeline's guidance is affine in the model output."""
-    name = type(pipe).__name__
-    if name.startswith(_RENORMALISING):
-        raise InexactMixtureError(
-            f"{name} renormalises the guided prediction, so mixing outputs is not exact: sample "
-            "with deradiff.realigned_steps"
-        )
-    rescale = getattr(pipe, "_guidance_rescale", 0.0)
-    if rescale:
-        raise InexactMixtureError(
-            f"guidance_rescale = {rescale} is applied after mixing and is not linear: call the "
-            "pipeline with guidance_rescale=0, or sample with deradiff.realigned_steps"
-        )
+    if unknown := [name for name in aligned if name not in pipe.components]:
+        raise ValueError(f"{type(pipe).__name__} has no component {', '.join(unknown)}")
+    return dict(aligned)

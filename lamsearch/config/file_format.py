@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lamsearch.config.locations import ExistingFile, Location
+from lamsearch.config.locations import ExistingFile, Location, Locations
 from lamsearch.config.reward_tables import RewardTables
 from lamsearch.config.strict_table import StrictTable
 
@@ -63,20 +63,44 @@ class AnchorTable(StrictTable):
     """`[anchors.NAME]`: a reference model, the model aligned from it, and the KL strength."""
 
     reference: Location = Field(
-        description="Path or hub id of the reference model, a whole diffusers pipeline."
+        description="Path or hub id of the reference model: a whole diffusers pipeline, or a "
+        "checkpoint in one `.safetensors` file."
     )
-    aligned: Location = Field(
+    aligned: Locations = Field(
         description="Path or hub id of the aligned model: a denoiser's folder, a whole pipeline, a "
-        "LoRA, or one `.safetensors` file."
+        "trainer's output, a LoRA, or one `.safetensors` file; for a pipeline with several "
+        'denoisers a table with one of these each, such as `{ transformer = "high", '
+        'transformer_2 = "low" }`.'
     )
-    beta: float = Field(gt=0, description="KL strength β at which `aligned` was aligned.")
+    beta: float | None = Field(
+        default=None,
+        gt=0,
+        description="KL strength β at which `aligned` was aligned; left out for a model that was "
+        "trained without one, whose answer is λ alone.",
+    )
+    strength: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="What to multiply the change of an aligned LoRA by, at 1 by default.",
+    )
+    file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of the file in the folder `aligned`, where it holds several.",
+    )
+    config: Location | None = Field(
+        default=None,
+        description="Path or hub id of a pipeline with the configuration of a `reference` that is "
+        "a single file.",
+    )
     sampling: SamplingSettings = Field(
         default_factory=SamplingSettings, description="How this anchor's images are sampled."
     )
     variant: str | None = Field(
         default=None,
-        description="Variant of the reference's weight files, such as `fp16`; by default the files "
-        "without a variant are loaded.",
+        description="Variant of the weight files, such as `fp16`; by default the files without a "
+        "variant are loaded.",
     )
     use_safetensors: bool = Field(
         default=True,

@@ -44,6 +44,15 @@ def _location(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _locations(value: Any, info: ValidationInfo) -> Any:
+    """Return a location, or a table of them, as `_location` does."""
+    if isinstance(value, dict) and value and all(isinstance(each, str) for each in value.values()):
+        return {name: _location(each, info) for name, each in value.items()}
+    if not isinstance(value, str):
+        raise complaint(f"{value!r} given, expected a string or a table of strings")
+    return _location(value, info)
+
+
 def _option(value: Any, info: ValidationInfo) -> Any:
     """Return a plain path as `_location` does, and any other value as it is."""
     if isinstance(value, str) and value.startswith(("./", "../", "~/")):
@@ -76,6 +85,9 @@ def _absolute(value: str, file: Path) -> Path:
 
 Location = Annotated[str, AfterValidator(_location)]
 """A path, or a hub id `owner/name`."""
+
+Locations = Annotated[str | dict[str, str], BeforeValidator(_locations)]
+"""A location, or a table of locations by name."""
 
 Option = Annotated[Any, AfterValidator(_option)]
 """Anything; a string that starts with `./`, `../` or `~/` is a path."""

@@ -57,7 +57,9 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         self._anchor, self._plan, self._panel = anchor, plan, panel
         self._sampling, self._batch_size = sampling, batch_size
         self._on_images = on_images
-        self._prompts = Prompts(anchor.pipe, plan, sampling.negative_prompt)
+        self._prompts = Prompts(
+            anchor.pipe, plan, sampling.negative_prompt, as_text=anchor.has_own_condition
+        )
         self._realignment = anchor.realign()
 
     def __exit__(self, *_: object) -> None:

@@ -99,6 +99,9 @@ def load_anchor(settings: AnchorSettings, device: str) -> deradiff.Anchor:
             dtype=sampling.dtype,
             variant=settings.variant,
             use_safetensors=settings.use_safetensors,
+            strength=settings.strength,
+            file=settings.file,
+            config=settings.config,
         )
         return deradiff.load_anchor(
             settings.reference, settings.aligned, beta=settings.beta, options=options, device=device

@@ -40,6 +40,7 @@ def images_manifest(
         "size": [sampling.height, sampling.width],
         "dtype": sampling.dtype,
         "plan": plan_hash(plan),
+        **({"strength": settings.strength} if settings.strength is not None else {}),
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
 
@@ -58,13 +59,18 @@ def panel_manifest(settings: Settings, panel: Panel) -> dict[str, Any]:
 
 
 def _reward_facts(settings: RewardSettings, reward: CheckedReward) -> dict[str, Any]:
-    model = getattr(getattr(reward.reward, "encoder", None), "model", None)
-    return {
+    inner = reward.reward
+    model = getattr(getattr(inner, "encoder", None), "model", None)
+    operational = getattr(inner, "operational", ())
+    deciding = {key: each for key, each in settings.options.items() if key not in operational}
+    facts = {
         "kind": settings.kind,
-        "options": _by_content(settings.options),
+        "options": _by_content(deciding),
         "scale": reward.scale,
         "weights": deradiff.fingerprint([model]) if model is not None else None,
     }
+    # A reward without an identity has the same manifest as in studies of earlier versions.
+    return {**getattr(inner, "identity", {}), **facts}
 
 
 def _by_content(options: Mapping[str, Any]) -> dict[str, Any]:

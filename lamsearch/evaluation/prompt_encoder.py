@@ -36,13 +36,20 @@ class Prompts:
             the plan; any other pipeline gets the texts.
         plan: The images.
         negative_prompt: One for all images, or None.
+        as_text: Whether to leave the encoding to the pipeline, as where each model encodes the
+            prompts for itself.
 
     Raises:
         SettingsError: If there is a negative prompt and the pipeline takes none.
     """
 
     def __init__(
-        self, pipe: Any, plan: Sequence[PlannedImage], negative_prompt: str | None
+        self,
+        pipe: Any,
+        plan: Sequence[PlannedImage],
+        negative_prompt: str | None,
+        *,
+        as_text: bool = False,
     ) -> None:
         takes = inspect.signature(type(pipe).__call__).parameters
         if negative_prompt is not None and "negative_prompt" not in takes:
@@ -51,7 +58,8 @@ class Prompts:
             )
         self._pipe, self._negative_prompt = pipe, negative_prompt
         names = _RESULTS.get(type(pipe).__name__)
-        self._names = names if names is not None and self._can_encode() else None
+        can_encode = names is not None and not as_text and self._can_encode()
+        self._names = names if can_encode else None
         self._distinct = list(dict.fromkeys(image.prompt for image in plan))
         self._places = {prompt: place for place, prompt in enumerate(self._distinct)}
         self._rows: dict[str, dict[str, Tensor]] = {}

@@ -43,7 +43,7 @@ def test_every_dtype_is_one_of_torch() -> None:
         ("EulerAncestralDiscreteSchedular", "EulerAncestralDiscreteScheduler"),
         ("EulerAcnestralDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
         ("ddim", "DDIMScheduler"),
-        ("DPMSolver", "DPMSolverMultistepScheduler"),
+        ("EulerAnc", "EulerAncestralDiscreteScheduler"),
     ],
 )
 def test_a_misspelt_scheduler_is_refused_with_a_hint(name: str, meant: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from diffusers import (
 from torch import Tensor, nn
 
 import tiny_pipelines
-from deradiff import Guidance, InexactMixtureError, realign, realigned_steps
+from deradiff import Guidance, realign, realigned_steps
 from deradiff.dpo.data import encode_prompts
 from tiny_pipelines import SCHEDULE, ddpm, flux_prompt, perturb
 
@@ -111,7 +110,8 @@ def test_sdxl_mixes(sdxl: StableDiffusionXLPipeline) -> None:
 def test_weight_0_costs_no_forward_pass(sd15: StableDiffusionPipeline) -> None:
     aligned = perturb(sd15.unet, seed=1)
     aligned_calls, reference_calls = count_forwards(aligned), count_forwards(sd15.unet.conv_in)
-    with realign(sd15, aligned, 0.0) as realignment:
+    with realign(sd15, aligned, 0.5) as realignment:
+        latents_of(sd15)  # probed once
         for lam, expected in ((0.0, (STEPS, 0)), (1.0, (0, STEPS)), (0.5, (STEPS, STEPS))):
             aligned_calls.clear()
             reference_calls.clear()
@@ -195,7 +195,7 @@ def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> N
     fused = perturb(sd15.unet, seed=0, scale=0.0)
     fused.fuse_lora(adapter_names=["vivid"])
     fused.unload_lora()
-    sd15.unet.set_adapter("plain")
+    sd15.unet.disable_adapters()
     before = latents_of(sd15)
     sd15.unet.requires_grad_(False)
 
@@ -212,34 +212,6 @@ def test_lora_adapter_equals_the_fused_model(sd15: StableDiffusionPipeline) -> N
         torch.testing.assert_close(mixed, latents_of(sd15), rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match=r"no adapter named \['absent'\].*\['plain', 'vivid'\]"):
         realign(sd15, "absent", 0.4)
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "reason"),
-    [
-        (lambda: DDIMScheduler(clip_sample=True), "clip_sample"),
-        (lambda: ddpm(thresholding=True), "thresholding"),
-        (lambda: ddpm(variance_type="learned_range"), "variance_type=learned_range"),
-    ],
-)
-def test_inexact_schedulers_are_refused(
-    sd15: StableDiffusionPipeline, scheduler: Callable[[], Any], reason: str
-) -> None:
-    sd15.scheduler = scheduler()
-    with pytest.raises(InexactMixtureError, match=f"{reason}.*realigned_steps"):
-        realign(sd15, perturb(sd15.unet, seed=1), 0.5)
-    assert "forward" not in vars(sd15.unet)
-
-
-def test_pipelines_that_renormalise_their_guidance_are_refused(
-    sd15: StableDiffusionPipeline,
-) -> None:
-    class QwenImagePipeline(StableDiffusionPipeline):
-        pass
-
-    pipe = QwenImagePipeline(**sd15.components, requires_safety_checker=False)
-    with pytest.raises(InexactMixtureError, match="QwenImagePipeline renormalises"):
-        realign(pipe, perturb(pipe.unet, seed=1), 0.5)
 
 
 def test_offloading_enabled_after_realigning_survives_the_removal(
@@ -263,18 +235,6 @@ def test_offloading_enabled_after_realigning_survives_the_removal(
     assert len(calls) == STEPS
     remove_hook_from_module(sd15.unet)
     assert torch.equal(latents_of(sd15), before)
-
-
-def test_what_becomes_inexact_later_is_refused_in_the_call(sdxl: StableDiffusionXLPipeline) -> None:
-    with realign(sdxl, perturb(sdxl.unet, seed=1), 0.5) as realignment:
-        with pytest.raises(InexactMixtureError, match=r"guidance_rescale = 0.7"):
-            latents_of(sdxl, guidance_rescale=0.7)
-        realignment.lam = 1.0
-        latents_of(sdxl, guidance_rescale=0.7)
-        realignment.lam = 0.5
-        sdxl.scheduler = DDIMScheduler(clip_sample=True)
-        with pytest.raises(InexactMixtureError, match="clip_sample"):
-            latents_of(sdxl)
 
 
 def test_a_transformer_under_flow_matching() -> None:

@@ -8,7 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from lamsearch.config.file_format import AnchorTable, SettingsFile
-from lamsearch.config.reward_tables import HPSRewardTable, OwnRewardTable
+from lamsearch.config.reward_tables import (
+    AestheticRewardTable,
+    CLIPRewardTable,
+    HPSRewardTable,
+    HTTPRewardTable,
+    OwnRewardTable,
+)
 from lamsearch.config.settings import (
     AnchorSettings,
     PromptSettings,
@@ -44,7 +50,10 @@ TABLES = (
     SettingsFile,
     AnchorSettings,
     SamplingSettings,
+    CLIPRewardTable,
     HPSRewardTable,
+    AestheticRewardTable,
+    HTTPRewardTable,
     OwnRewardTable,
     PromptSettings,
 )
@@ -170,7 +179,7 @@ def test_locations(folder: Path, monkeypatch: pytest.MonkeyPatch):
         ("= 500", f"= 1{'0' * 400}", "given, expected a number > 0"),
         ("beta      =", "betta =", "anchors.beta500.betta: unknown key, expected one of"),
         ("beta      =", "betta =", "did you mean 'beta'?"),
-        ("beta      = 500", "", "anchors.beta500.beta: missing, but required"),
+        ('aligned   = "checkpoints/beta500"', "", "anchors.beta500.aligned: missing, but required"),
         ("aligned   =", "alined =", "did you mean 'aligned'?"),
         ('"checkpoints/beta500"', '"./nowhere"', "anchors.beta500.aligned: './nowhere' given"),
         ('"checkpoints/beta500"', "''", "anchors.beta500.aligned: '' given, expected a path"),

@@ -1,4 +1,4 @@
-"""Tiny real diffusers pipelines, built from configs with seeded random weights."""
+"""The pipelines that most tests share, and the parts that the other families are built from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def perturb(module: nn.Module, seed: int, scale: float = 0.02) -> nn.Module:
     return other.eval()
 
 
-def _text_config() -> CLIPTextConfig:
+def text_config() -> CLIPTextConfig:
     tokenizer = tiny_tokenizer()
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -56,38 +56,41 @@ def _text_config() -> CLIPTextConfig:
     )
 
 
-def _unet(**config: object) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=4,
-        norm_num_groups=4,
-        **config,
-    )
+UNET_CONFIG = {
+    "sample_size": 8,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": 4,
+    "norm_num_groups": 4,
+}
 
 
-def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(4, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=16,
-    )
+def unet(**config: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(**{**UNET_CONFIG, **config})
+
+
+def vae(**config: object) -> AutoencoderKL:
+    defaults = {
+        "block_out_channels": (4, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "latent_channels": 4,
+        "norm_num_groups": 4,
+        "sample_size": 16,
+    }
+    return AutoencoderKL(**{**defaults, **config})
 
 
 def sd15(seed: int = 0) -> StableDiffusionPipeline:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         pipe = StableDiffusionPipeline(
-            vae=_vae(),
-            text_encoder=CLIPTextModel(_text_config()),
+            vae=vae(),
+            text_encoder=CLIPTextModel(text_config()),
             tokenizer=tiny_tokenizer(),
-            unet=_unet(cross_attention_dim=TEXT_WIDTH),
+            unet=unet(cross_attention_dim=TEXT_WIDTH),
             scheduler=EulerAncestralDiscreteScheduler(**SCHEDULE),
             safety_checker=None,
             feature_extractor=None,
@@ -100,12 +103,12 @@ def sdxl(seed: int = 0) -> StableDiffusionXLPipeline:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         pipe = StableDiffusionXLPipeline(
-            vae=_vae(),
-            text_encoder=CLIPTextModel(_text_config()),
-            text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+            vae=vae(),
+            text_encoder=CLIPTextModel(text_config()),
+            text_encoder_2=CLIPTextModelWithProjection(text_config()),
             tokenizer=tiny_tokenizer(),
             tokenizer_2=tiny_tokenizer(),
-            unet=_unet(
+            unet=unet(
                 cross_attention_dim=2 * TEXT_WIDTH,
                 addition_embed_type="text_time",
                 addition_time_embed_dim=8,
@@ -145,7 +148,7 @@ def flux(seed: int = 0) -> FluxPipeline:
         )
         pipe = FluxPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(),
-            vae=_vae(),
+            vae=vae(),
             text_encoder=None,
             tokenizer=None,
             text_encoder_2=None,

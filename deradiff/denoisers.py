@@ -1,0 +1,76 @@
+"""Which components of a pipeline are denoisers: asked of their signatures, not of their names."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+
+def denoiser_names(pipe: DiffusionPipeline) -> list[str]:
+    """Return the names of the pipeline's denoisers, such as ["unet"], in the pipeline's order.
+
+    A denoiser is a module whose forward pass takes a timestep. A ControlNet does too, but also a
+    scale of its conditioning; it is part of the condition and is shared by all models.
+
+    Raises:
+        TypeError: If the pipeline has none.
+    """
+    names = [name for name, component in pipe.components.items() if is_denoiser(component)]
+    if not names:
+        raise TypeError(
+            f"{type(pipe).__name__} has no unet, transformer or other denoiser to realign"
+        )
+    return names
+
+
+def denoiser_name(pipe: DiffusionPipeline) -> str:
+    """Return the name of the first of the pipeline's denoisers, for most "unet" or "transformer".
+
+    Raises:
+        TypeError: If the pipeline has none.
+    """
+    return denoiser_names(pipe)[0]
+
+
+def is_denoiser(component: object) -> bool:
+    """Return whether this is a module that maps a sample and a timestep to a model output."""
+    if not isinstance(component, nn.Module):
+        return False
+    names = inspect.signature(type(uncompiled(component)).forward).parameters
+    return _timestep_name(component) is not None and "conditioning_scale" not in names
+
+
+def timestep_of(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    """Return the timestep that a denoiser is called with, as a number; the first of a batch."""
+    name = _timestep_name(denoiser)
+    if name in kwargs:
+        timestep = kwargs[name]
+    else:
+        parameters = list(inspect.signature(type(uncompiled(denoiser)).forward).parameters)
+        timestep = args[parameters.index(str(name)) - 1]
+    return float(timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep)
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """Return the module that `torch.compile` has wrapped, or the module itself."""
+    original = getattr(module, "_orig_mod", module)
+    return original if isinstance(original, nn.Module) else module
+
+
+def has_block_cache(denoiser: nn.Module) -> bool:
+    """Return whether a hook on the denoiser keeps results from one forward pass to the next."""
+    registries = [getattr(module, "_diffusers_hook", None) for module in denoiser.modules()]
+    return any(
+        hook._is_stateful
+        for registry in registries
+        if registry is not None
+        for hook in registry.hooks.values()
+    )
+
+
+def _timestep_name(module: nn.Module) -> str | None:
+    names = inspect.signature(type(uncompiled(module)).forward).parameters
+    return next((name for name in names if name == "t" or name.startswith("timestep")), None)

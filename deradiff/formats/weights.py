@@ -1,0 +1,143 @@
+"""Read the tensors and the metadata of weight files, and choose which files of a folder to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from deradiff.options import AnchorError
+
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+SAFE = ".safetensors"
+# Wrappers of torch that leave their name in the middle of a key.
+_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+# Files of a trainer's folder that hold no model.
+_NO_MODEL = ("optimizer", "scheduler", "random_states", "training_args", "scaler", "rng_state")
+
+
+def read_weights(path: Path, *, use_safetensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file by key, and its metadata, which only safetensors files have.
+
+    Args:
+        path: A `.safetensors` file or a pickled one.
+        use_safetensors: Whether to refuse pickled weights.
+
+    Raises:
+        AnchorError: If the file is pickled although that is refused, or does not hold tensors.
+    """
+    if path.suffix == SAFE:
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return _unwrapped(weights), file.metadata() or {}
+    if use_safetensors:
+        raise AnchorError(
+            f"{path.name} is pickled and may run any code: convert it to .safetensors, or set "
+            "use_safetensors = false if you trust it"
+        )
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for outer in ("state_dict", "module", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(outer), Mapping):
+            content = content[outer]
+    if not isinstance(content, Mapping):
+        raise AnchorError(f"{path.name} holds a {type(content).__name__}, expected tensors by name")
+    return _unwrapped({k: v for k, v in content.items() if isinstance(v, Tensor)}), {}
+
+
+def read_shards(folder: Path, names: Sequence[str], *, use_safetensors: bool) -> dict[str, Tensor]:
+    """Return the tensors of several files as one dictionary."""
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        weights |= read_weights(folder / name, use_safetensors=use_safetensors)[0]
+    return weights
+
+
+def component_files(
+    names: Sequence[str], *, variant: str | None, use_safetensors: bool
+) -> tuple[list[str], str | None]:
+    """Return the weight files of a component's folder, and the variant that they are.
+
+    The requested variant is used where there is one, else the files without a variant, which hold
+    the same weights in another precision.
+
+    Args:
+        names: Names of the files directly in the folder.
+        variant: Variant asked for, such as "fp16".
+        use_safetensors: Whether to refuse pickled weights.
+
+    Raises:
+        AnchorError: If there are no such weight files.
+    """
+    suffixes = [SAFE] if use_safetensors else [SAFE, *PICKLES]
+    for wanted in dict.fromkeys((variant, None)):
+        for suffix in suffixes:
+            found = [n for n in names if n.endswith(suffix) and _variant(n) == wanted]
+            found = [n for n in found if not n.startswith(_NO_MODEL)]
+            shards = [n for n in found if "-of-" in n]
+            if chosen := shards or found:
+                return _require_one(chosen), wanted
+    _refuse_pickles_only(names)
+    variants = sorted({v for n in names if n.endswith(SAFE) and (v := _variant(n))})
+    found_text = f"only the variant {', '.join(variants)}: set `variant`" if variants else "none"
+    raise AnchorError(f"expected a .safetensors file of weights, found {found_text}")
+
+
+def model_files(names: Sequence[str], *, use_safetensors: bool) -> list[str]:
+    """Return the files of a folder that may hold a LoRA or a whole denoiser."""
+    suffixes = (SAFE,) if use_safetensors else (SAFE, *PICKLES)
+    found = [n for n in names if n.endswith(suffixes) and not n.startswith(_NO_MODEL)]
+    safe = [n for n in found if n.endswith(SAFE)]
+    if not found:
+        _refuse_pickles_only(names)
+    return safe or found
+
+
+def shard_index(folder: Path, names: Sequence[str]) -> list[str]:
+    """Return the shards that the indices of a folder name and the folder lacks."""
+    wanted: set[str] = set()
+    for name in names:
+        if name.endswith(".index.json"):
+            wanted |= set(json.loads((folder / name).read_text())["weight_map"].values())
+    return sorted(wanted - set(names))
+
+
+def some(names: Iterable[str], limit: int = 3) -> str:
+    """Return the first few of several names and their number, for an error message."""
+    all_names = list(names)
+    text = ", ".join(all_names[:limit])
+    return text if len(all_names) <= limit else f"{text}, … ({len(all_names)} in all)"
+
+
+def _variant(name: str) -> str | None:
+    """Return the variant in a file's name: "fp16" for `model.fp16-00001-of-00002.safetensors`."""
+    stem = Path(name).stem.split("-0")[0]
+    return stem.rsplit(".", 1)[1] if "." in stem else None
+
+
+def _require_one(names: Sequence[str]) -> list[str]:
+    if len(names) > 1 and not all("-of-" in name for name in names):
+        raise AnchorError(f"several files of weights ({some(names)}): set `file` to one of them")
+    return list(names)
+
+
+def _refuse_pickles_only(names: Sequence[str]) -> None:
+    pickles = [n for n in names if n.endswith(PICKLES) and not n.startswith(_NO_MODEL)]
+    if pickles:
+        raise AnchorError(
+            f"cannot be loaded: {pickles[0]} is pickled and may run any code: convert it to "
+            ".safetensors, or set use_safetensors = false if you trust it"
+        )
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under their own names, without those that wrappers of torch add."""
+    plain: dict[str, Tensor] = {}
+    for key, weight in weights.items():
+        for wrapper in _WRAPPERS:
+            key = key.replace(wrapper, "")
+        plain[key] = weight
+    return plain

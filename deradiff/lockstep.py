@@ -1,0 +1,234 @@
+"""Run one pipeline's call several times in lockstep: the calls meet at each scheduler step.
+
+A pipeline's code between the denoiser and the scheduler, its guidance, belongs to the pipeline. To
+mix what several models give *after* it, each model runs the whole call in a lane of its own, a
+thread. A lane stops where the call hands its prediction to `scheduler.step`. When all lanes have
+come there, the predictions are mixed (or the steps are), and every lane goes on from the same
+sample. Only one lane runs at a time, in a fixed order, so nothing depends on timing.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import functools
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, DiffusionPipeline
+from torch import Tensor, nn
+
+from deradiff.mixing import InexactMixtureError
+from deradiff.random_state import kept_random_state, random_state, set_random_state
+from deradiff.seeded_steps import Generators, Step, seeded_step
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A lane's call of `scheduler.step`.
+
+    Attributes:
+        step: The step of the lane's own scheduler.
+        model_output: The guided prediction.
+        timestep: The scheduler's timestep.
+        sample: x_t, the same in all lanes.
+        rest: Further positional arguments.
+        kwargs: Keyword arguments.
+        generator: The lane's generators.
+    """
+
+    step: Step
+    model_output: Tensor
+    timestep: Any
+    sample: Tensor
+    rest: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    generator: Generators = None
+
+    def with_output(self, model_output: Tensor) -> Any:
+        """Return what the lane's scheduler returns for another prediction."""
+        return self.step(model_output, self.timestep, self.sample, *self.rest, **self.kwargs)
+
+
+Meeting = Callable[[Sequence[Arrival]], Sequence[Any]]
+"""Takes what each lane hands to its scheduler, and returns what each lane's step returns."""
+
+
+class _Cancelled(BaseException):
+    """Raised in a lane that is no longer needed; nothing should catch it."""
+
+
+class Lane:
+    """One call of a pipeline, in a thread, that can be run from one scheduler step to the next.
+
+    Args:
+        pipe: A copy of the pipeline that only this lane uses, with a scheduler of its own.
+        call: What runs: it takes `pipe`.
+        enter: Called whenever the lane is about to run.
+        generator: The lane's own generators, in the state in which the call begins.
+
+    Attributes:
+        pipe: The copy of the pipeline.
+        finished: Whether the call has ended.
+        result: What it has returned.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        call: Callable[[DiffusionPipeline], Any],
+        *,
+        enter: Callable[[], None],
+        generator: Generators,
+    ) -> None:
+        self.pipe, self._call, self._enter = pipe, call, enter
+        self._generator = generator
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._random = random_state()
+        self.finished = False
+        self.result: Any = None
+        context = contextvars.copy_context()
+        # A new thread inherits none of these.
+        modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+        work = functools.partial(self._work, *modes, threads=torch.get_num_threads())
+        self._thread = threading.Thread(target=context.run, args=(work,), daemon=True)
+
+    def run(self, answer: Any = None) -> Arrival | None:
+        """Run until the next scheduler step and return it, or None where the call has ended.
+
+        Args:
+            answer: What the step returns that the lane waits at.
+
+        Raises:
+            BaseException: What the pipeline's call raises.
+        """
+        outside = random_state()
+        set_random_state(self._random)
+        self._enter()
+        try:
+            if not self._thread.ident:
+                self._thread.start()
+            else:
+                self._answers.put(answer)
+            arrival = self._arrivals.get()
+        finally:
+            self._random = random_state()
+            set_random_state(outside)
+        if isinstance(arrival, BaseException):
+            self.finished = True
+            raise arrival
+        return arrival if isinstance(arrival, Arrival) else None
+
+    def reseed(self, seed: int) -> None:
+        """Begin from another global random state."""
+        with kept_random_state():
+            torch.manual_seed(seed)
+            self._random = random_state()
+
+    def cancel(self) -> None:
+        """End the lane where it waits."""
+        if self._thread.ident and not self.finished:
+            self._answers.put(_Cancelled())
+        if self._thread.ident:
+            self._thread.join()
+
+    def keep_random_state(self) -> None:
+        """Leave the global random state as this lane's call has left it."""
+        set_random_state(self._random)
+
+    def _work(self, grad: bool, inference: bool, *, threads: int) -> None:
+        torch.set_num_threads(threads)
+        step = seeded_step(self.pipe.scheduler, self._generator)
+
+        # With its signature, which pipelines look at to see what the step takes.
+        @functools.wraps(step)
+        def meet(model_output: Tensor, timestep: Any, sample: Tensor, *rest: Any, **kw: Any) -> Any:
+            return self._meet(
+                Arrival(step, model_output, timestep, sample, rest, kw, self._generator)
+            )
+
+        self.pipe.scheduler.step = meet
+        try:
+            with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+                self.result = self._call(self.pipe)
+        except BaseException as error:
+            self._arrivals.put(error)
+        else:
+            self.finished = True
+            self._arrivals.put(None)
+
+    def _meet(self, arrival: Arrival) -> Any:
+        self._arrivals.put(arrival)
+        answer = self._answers.get()
+        if isinstance(answer, _Cancelled):
+            raise answer
+        return answer
+
+
+def run_in_lockstep(lanes: Sequence[Lane], meet: Meeting) -> Any:
+    """Run the lanes from step to step until they end, and return the first one's result.
+
+    Args:
+        lanes: The calls.
+        meet: Decides at each step.
+
+    Raises:
+        InexactMixtureError: If the calls are not at the same sample, or do not take the same number
+            of steps.
+    """
+    answers: Sequence[Any] = [None] * len(lanes)
+    try:
+        while True:
+            arrivals = [lane.run(answer) for lane, answer in zip(lanes, answers, strict=True)]
+            here = [arrival for arrival in arrivals if arrival is not None]
+            if not here:
+                lanes[0].keep_random_state()
+                return lanes[0].result
+            if len(here) < len(lanes):
+                raise InexactMixtureError("the models' calls take different numbers of steps")
+            _require_same_sample(here)
+            answers = meet(here)
+    finally:
+        for lane in lanes:
+            lane.cancel()
+
+
+def _require_same_sample(arrivals: Sequence[Arrival]) -> None:
+    first = arrivals[0].sample
+    if not all(torch.equal(first, other.sample) for other in arrivals[1:]):
+        raise InexactMixtureError(
+            "the models' calls have come to different samples: a callback that changes the latents "
+            "cannot be used here, and random numbers must come from the images' generators"
+        )
+
+
+def lane_pipe(pipe: DiffusionPipeline, components: Mapping[str, Any]) -> DiffusionPipeline:
+    """Return a shallow copy of a pipeline with other components.
+
+    Its scheduler and its guider, which remember earlier steps, are its own.
+    """
+    lane = copy.copy(pipe)
+    stateful = {
+        name: copy.deepcopy(component)
+        for name, component in pipe.components.items()
+        if isinstance(component, ConfigMixin) and not isinstance(component, nn.Module)
+    }
+    # Not by `setattr`, which would change the configuration that the copy shares.
+    vars(lane).update({**stateful, **components})
+    return lane
+
+
+def cloned_generators(given: Any) -> Any:
+    """Return copies of a generator, or of a list of them, in the same state."""
+    if isinstance(given, torch.Generator):
+        clone = torch.Generator(device=given.device)
+        clone.set_state(given.get_state())
+        return clone
+    if isinstance(given, list | tuple):
+        return [cloned_generators(each) for each in given]
+    return given

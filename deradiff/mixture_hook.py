@@ -1,0 +1,174 @@
+"""A denoiser whose forward pass returns the weighted sum of several models' outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import Tensor, nn
+
+from deradiff.adapters import Adapters
+from deradiff.attachments import dressed_like
+from deradiff.denoisers import has_block_cache, timestep_of
+from deradiff.gaussian import Lam
+from deradiff.mixing import InexactMixtureError, is_one, is_zero, mix_outputs
+
+_HOOK = "deradiff.realignment"
+
+Weights = Callable[[float | None], "tuple[Lam, ...] | None"]
+"""Takes the denoiser's timestep; for None, returns None unless the weights are constant."""
+
+Instead = Callable[[Any, Callable[[], Any]], Any]
+"""Takes the shapes of a denoiser's inputs and a function that runs it, and returns its output."""
+
+
+class DenoiserMixture:
+    """The aligned models attached to one denoiser of a pipeline.
+
+    Args:
+        reference: The denoiser.
+        aligned: An aligned denoiser each, or the name of a LoRA adapter loaded in the reference.
+        weights: Returns the weights of the reference and of each of `aligned`.
+
+    Attributes:
+        timestep: The timestep of the latest forward pass.
+        may_mix: Whether more than one model may have a weight.
+        fixed: Weights that count instead of `weights`, while a lane runs.
+        instead: Called for every output, while a probe or a lane runs.
+
+    Raises:
+        ValueError: If an adapter is not loaded.
+    """
+
+    def __init__(
+        self, reference: nn.Module, aligned: Sequence[nn.Module | str], weights: Weights
+    ) -> None:
+        self._reference, self._weights = reference, weights
+        self._models: list[nn.Module | str | None] = [None, *aligned]
+        self._adapters = Adapters(reference, [a for a in aligned if isinstance(a, str)])
+        self._dressed: dict[int, nn.Module] = {}
+        self.timestep: float | None = None
+        self.may_mix = True
+        self.fixed: tuple[Lam, ...] | None = None
+        self.instead: Instead | None = None
+        registry = getattr(reference, "_diffusers_hook", None)
+        self._had_registry = registry is not None
+        self._had_forward = "forward" in vars(reference)
+        self._hook = _MixtureHook(self)
+        registry = HookRegistry.check_if_exists_or_initialize(reference)
+        registry.register_hook(self._hook, _HOOK)
+        self._forward = reference.forward
+
+    @staticmethod
+    def is_on(denoiser: nn.Module) -> bool:
+        """Return whether the denoiser has aligned models attached."""
+        registry = getattr(denoiser, "_diffusers_hook", None)
+        return registry is not None and registry.get_hook(_HOOK) is not None
+
+    def refresh(self) -> None:
+        """Look again for what is attached to the reference, at the next forward pass."""
+        self._dressed = {}
+        self._adapters.refresh()
+
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the mixture of the models' outputs, or what a probe puts in its place."""
+        self.timestep = timestep_of(self._reference, args, kwargs)
+        if self.instead is None:
+            return self._mixed(args, kwargs)
+        return self.instead(_shapes(args, kwargs), lambda: self._mixed(args, kwargs))
+
+    def _mixed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        weights = self.fixed if self.fixed else self._at(self.timestep or 0.0)
+        # A weight of exactly 0 costs no forward pass.
+        active = [(w, m) for w, m in zip(weights, self._models, strict=True) if not is_zero(w)]
+        if len(active) > 1:
+            self._require_mixable()
+        device = next(x.device for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        outputs = [self._run(model, device, args=args, kwargs=kwargs) for _, model in active]
+        if len(active) == 1 and is_one(active[0][0]):
+            return outputs[0]
+        return mix_outputs([w for w, _ in active], outputs)
+
+    def constant_weights(self) -> tuple[Lam, ...] | None:
+        """Return the weights if they are the same at every timestep, else None."""
+        return self._weights(None)
+
+    def weights_now(self) -> tuple[Lam, ...]:
+        """Return the weights at the timestep of the latest forward pass."""
+        return self._at(self.timestep or 0.0)
+
+    def _at(self, timestep: float) -> tuple[Lam, ...]:
+        weights = self._weights(timestep)
+        assert weights is not None
+        return weights
+
+    def _require_mixable(self) -> None:
+        if not self.may_mix:
+            raise InexactMixtureError(
+                "lam was exactly 0 or 1 when the call began and is not any more: set it before the "
+                "call, or give a function of the timestep"
+            )
+        if has_block_cache(self._reference):
+            raise InexactMixtureError(
+                "a block cache is enabled on the denoiser, and one model would reuse what another "
+                "has computed: call disable_cache() on it"
+            )
+
+    def _run(
+        self, model: nn.Module | str | None, device: torch.device, *, args: Any, kwargs: Any
+    ) -> Any:
+        """Return a model's output: of the reference, an adapter on it, or another denoiser."""
+        if isinstance(model, nn.Module):
+            dressed = self._dressed.get(id(model))
+            if dressed is None:
+                dressed = self._dressed[id(model)] = dressed_like(self._reference, model)
+            # The pipeline's own offloading does not move the aligned model.
+            if next(dressed.parameters()).device != device:
+                dressed.to(device)
+            return dressed(*args, **kwargs)
+        self._adapters.select(model)
+        return self._hook.fn_ref.original_forward(*args, **kwargs)
+
+    def remove(self) -> None:
+        """Detach the models and restore the denoiser."""
+        registry = getattr(self._reference, "_diffusers_hook", None)
+        if registry is None or registry.get_hook(_HOOK) is not self._hook:
+            return
+        if self._hook.active:
+            self._adapters.restore()
+        # Code that wrapped our forward later, such as accelerate's offloading, still calls it.
+        self._hook.active = False
+        if vars(self._reference).get("forward") is not self._forward:
+            return
+        registry.remove_hook(_HOOK, recurse=False)
+        if not self._had_forward and not registry.hooks:
+            del self._reference.forward
+        if not self._had_registry and not registry.hooks:
+            del self._reference._diffusers_hook
+
+
+def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    inputs = [*enumerate(args), *kwargs.items()]
+    return tuple((name, _shape(value)) for name, value in inputs)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    if isinstance(value, list):
+        return (len(value),)
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+class _MixtureHook(ModelHook):  # type: ignore[misc]
+    """Replaces the denoiser's output by that of a `DenoiserMixture`."""
+
+    def __init__(self, mixture: DenoiserMixture) -> None:
+        super().__init__()
+        self.active = True
+        self._mixture = mixture
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not self.active:
+            return self.fn_ref.original_forward(*args, **kwargs)
+        return self._mixture.forward(args, kwargs)

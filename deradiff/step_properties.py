@@ -1,0 +1,101 @@
+"""Measure two properties of a scheduler's steps: affinity in the model output, noise per image.
+
+Where steps are affine, with a variance that does not depend on the model, mixing model outputs is
+the geometric mixture of the reverse steps (arXiv 2601.20198, Eq. 7 with equal variances). Clipping,
+thresholding and learned variances break it; whether a scheduler does any of these is measured here
+rather than looked up, so that schedulers yet to come are covered too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+from deradiff.lockstep import Arrival, cloned_generators
+from deradiff.random_state import kept_random_state
+from deradiff.seeded_steps import seeded_step
+
+STEPS = 4
+"""Several, since the first steps of some schedulers ignore the model output or belong together."""
+
+_OUTPUT_SCALES = (1.0, 8.0)
+"""Of the outputs that are tried: at the larger one every clipping of an image has an effect."""
+
+_TOLERANCE = 1e-4
+_OF_THE_CALL = ("generator", "return_dict")
+
+
+@torch.no_grad()
+def step_is_affine(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
+    """Return whether the scheduler's steps are affine in the model output.
+
+    From the same sample and with the same noise, the steps with the mean of two random outputs are
+    compared with the mean of the steps with either.
+
+    Args:
+        scheduler: A scheduler with `set_timesteps` called; it is not changed.
+        arrival: A call of its step. The steps that are tried begin at its timestep.
+    """
+    with kept_random_state():
+        return all(_deviation(scheduler, arrival, scale) <= _TOLERANCE for scale in _OUTPUT_SCALES)
+
+
+@torch.no_grad()
+def noise_is_per_image(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
+    """Return whether a step of image 2 alone equals its part in a step of the whole batch.
+
+    Args:
+        scheduler: A scheduler whose first step is `arrival`; it is not changed.
+        arrival: A call of its step. True unless it has several images with a generator each.
+    """
+    given, kwargs = arrival.generator, _own(arrival.kwargs)
+    if not isinstance(given, list) or len(given) < 2 or len(arrival.sample) != len(given):
+        return True
+    ends = []
+    with kept_random_state():
+        for images in (slice(None), slice(1, 2)):
+            generators = [cloned_generators(each) for each in given[images]]
+            step = seeded_step(copy.deepcopy(scheduler), generators)
+            output, sample = arrival.model_output[images], arrival.sample[images]
+            ends.append(step(output, arrival.timestep, sample, **kwargs, return_dict=False)[0])
+    return bool((ends[0][1:2] - ends[1]).abs().max() <= _TOLERANCE * ends[0].abs().max())
+
+
+def _deviation(scheduler: Any, arrival: Arrival, scale: float) -> float:
+    """Return the largest distance from affinity, relative to the samples, over some steps."""
+    copies = [copy.deepcopy(scheduler) for _ in range(3)]
+    steps = [seeded_step(each, torch.Generator().manual_seed(1)) for each in copies]
+    kwargs = _own(arrival.kwargs)
+    sample, worst = arrival.sample.float(), 0.0
+    draws = _random_outputs(arrival.model_output, scale)
+    for timestep, first, second in zip(_timesteps(scheduler, arrival), draws, draws, strict=False):
+        ends = []
+        for step, output in zip(steps, (first, second, (first + second) / 2), strict=True):
+            torch.manual_seed(2)  # for noise that obeys no generator
+            ends.append(step(output, timestep, sample, **kwargs, return_dict=False)[0].float())
+        deviation = (ends[2] - (ends[0] + ends[1]) / 2).abs().max()
+        worst = max(worst, float(deviation / torch.stack(ends).abs().max().clamp(min=1e-6)))
+        sample = ends[0]
+    return worst
+
+
+def _own(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that are the step's own, such as `eta`."""
+    return {name: value for name, value in kwargs.items() if name not in _OF_THE_CALL}
+
+
+def _timesteps(scheduler: Any, arrival: Arrival) -> list[Any]:
+    timesteps = list(scheduler.timesteps)
+    begin = [i for i, t in enumerate(timesteps) if float(t) == float(arrival.timestep)]
+    return timesteps[begin[0] : begin[0] + STEPS] if begin else [arrival.timestep]
+
+
+def _random_outputs(like: Tensor, scale: float) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    while True:
+        yield scale * torch.randn(like.shape, generator=generator).to(like.device)

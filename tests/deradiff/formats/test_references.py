@@ -1,0 +1,93 @@
+"""A reference in one file: the whole pipeline of A1111 and ComfyUI, with its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from torch import Tensor
+
+import tiny_pipelines
+from deradiff import AnchorError, PipelineOptions
+from deradiff.loading import load_pipeline
+
+from .files import output, save
+from .test_whole_denoisers import original
+
+
+def original_vae(vae: AutoencoderKL) -> dict[str, Tensor]:
+    """The VAE's weights under the names of the original format."""
+    state = {}
+    levels = len(vae.config.block_out_channels)
+    for key, weight in vae.state_dict().items():
+        new = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+        new = new.replace("mid_block.resnets.0", "mid.block_1")
+        new = new.replace("mid_block.resnets.1", "mid.block_2")
+        new = new.replace("mid_block.attentions.0", "mid.attn_1")
+        for level in range(levels):
+            new = new.replace(f"down_blocks.{level}.resnets", f"down.{level}.block")
+            new = new.replace(f"down_blocks.{level}.downsamplers.0", f"down.{level}.downsample")
+            other = levels - 1 - level
+            new = new.replace(f"up_blocks.{level}.resnets", f"up.{other}.block")
+            new = new.replace(f"up_blocks.{level}.upsamplers.0", f"up.{other}.upsample")
+        if "attn_1" in new:
+            for ours, theirs in (
+                ("group_norm", "norm"),
+                ("to_q", "q"),
+                ("to_k", "k"),
+                ("to_v", "v"),
+                ("to_out.0", "proj_out"),
+            ):
+                new = new.replace(f"attn_1.{ours}", f"attn_1.{theirs}")
+            weight = weight[..., None, None] if weight.ndim == 2 else weight
+        state[f"first_stage_model.{new}"] = weight
+    return state
+
+
+def checkpoint(pipe: StableDiffusionPipeline) -> dict[str, Tensor]:
+    encoder = pipe.text_encoder.state_dict()
+    return {
+        **original(pipe.unet, "model.diffusion_model."),
+        **original_vae(pipe.vae),
+        **{f"cond_stage_model.transformer.text_model.{k}": w for k, w in encoder.items()},
+    }
+
+
+def test_a_checkpoint_as_reference(
+    tmp_path: Path, sd15: StableDiffusionPipeline, sd15_folder: Path
+) -> None:
+    """Its weights, not those of the pipeline that gives the configuration."""
+    other = tiny_pipelines.sd15(seed=3)
+    file = save(checkpoint(other), tmp_path / "a.safetensors")
+    pipe = load_pipeline(str(file), PipelineOptions(config=str(sd15_folder)))
+    assert torch.equal(output(pipe.unet), output(other.unet))
+    for name in ("vae", "text_encoder"):
+        found = pipe.components[name].state_dict()
+        for key, weight in other.components[name].state_dict().items():
+            assert torch.equal(found[key], weight), key
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning")
+def test_without_a_configuration_it_says_what_to_do(tmp_path: Path) -> None:
+    file = save(checkpoint(tiny_pipelines.sd15()), tmp_path / "a.safetensors")
+    with pytest.raises(AnchorError, match=r"^reference .*a\.safetensors: .* set `config` to"):
+        load_pipeline(str(file), PipelineOptions())
+
+
+def test_an_incomplete_checkpoint_is_refused(tmp_path: Path, sd15_folder: Path) -> None:
+    options = PipelineOptions(config=str(sd15_folder))
+    for key, message in (
+        ("model.diffusion_model.out.2.bias", r"1 of 208 weights are missing: conv_out\.bias"),
+        ("first_stage_model.decoder.conv_in.bias", r"weights of its VAE or of a text encoder are"),
+        (
+            "cond_stage_model.transformer.text_model.final_layer_norm.bias",
+            "weights of its text_encoder are missing",
+        ),
+    ):
+        state = checkpoint(tiny_pipelines.sd15())
+        del state[key]
+        file = save(state, tmp_path / "a.safetensors")
+        with pytest.raises(AnchorError, match=rf"^reference .*a\.safetensors: {message}"):
+            load_pipeline(str(file), options)

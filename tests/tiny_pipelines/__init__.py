@@ -1,0 +1,14 @@
+"""Tiny real diffusers pipelines, built from configs with seeded random weights."""
+
+from tiny_pipelines.stock import (
+    SCHEDULE,
+    TEXT_WIDTH,
+    ddpm,
+    flux,
+    flux_prompt,
+    perturb,
+    sd15,
+    sdxl,
+)
+
+__all__ = ["SCHEDULE", "TEXT_WIDTH", "ddpm", "flux", "flux_prompt", "perturb", "sd15", "sdxl"]
