@@ -18,7 +18,9 @@ class Reward(Protocol):
     """Anything that scores images against their prompts.
 
     A reward may also have the attributes `name` and `scale` (the unit of its scores, such as
-    `cosine`).
+    `cosine`). What a study's manifest says of it beyond its settings is in `identity`, a mapping
+    of JSON values such as a version; options named in `operational` change no score and are left
+    out, so that a study can be resumed with others.
     """
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:

@@ -104,12 +104,15 @@ def _unit(features: Tensor) -> Tensor:
     return torch.nn.functional.normalize(features, dim=-1)
 
 
-def load_model(model: str | Path, device: str | torch.device) -> Any:
+def load_model(
+    model: str | Path, device: str | torch.device, *, use_safetensors: bool = True
+) -> Any:
     """Load a dual encoder in float32, whatever type its weights are stored in.
 
     Args:
         model: Path or hub id of a transformers model.
         device: Where the model runs.
+        use_safetensors: Whether only safetensors files are loaded.
 
     Raises:
         RewardError: If it cannot be loaded, lacks weights, or is not a dual encoder.
@@ -118,10 +121,16 @@ def load_model(model: str | Path, device: str | torch.device) -> Any:
 
     try:
         loaded, found = AutoModel.from_pretrained(
-            model, dtype=torch.float32, output_loading_info=True
+            model,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=True if use_safetensors else None,  # False would refuse safetensors
         )
     except (OSError, ValueError) as error:
-        raise RewardError(f"cannot load the model '{model}': {first_line(error)}") from error
+        hint = "; use_safetensors = false also loads pickled weights" if use_safetensors else ""
+        problem = f"cannot load the model '{model}': {first_line(error)}"
+        raise RewardError(problem + hint * ("safetensors" in str(error))) from error
     if not (hasattr(loaded, "get_image_features") and hasattr(loaded, "get_text_features")):
         given = f"'{model}' is a {type(loaded).__name__}"
         raise RewardError(f"{given}, expected a model of images and texts such as CLIPModel")
@@ -149,9 +158,9 @@ def load_processor(processor: str | Path) -> tuple[Any, Any]:
     from transformers import AutoImageProcessor, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(processor)
+        tokenizer = AutoTokenizer.from_pretrained(processor, trust_remote_code=False)
         auto: Any = AutoImageProcessor
-        image_processor = auto.from_pretrained(processor, backend="pil")
+        image_processor = auto.from_pretrained(processor, backend="pil", trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise RewardError(
             f"cannot load the processor '{processor}': {first_line(error)}"

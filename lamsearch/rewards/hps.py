@@ -1,22 +1,14 @@
 """HPS v2: a CLIP ViT-H-14 tuned on human preferences (arXiv 2306.09341)."""
 
-import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from lamsearch.errors import RewardError, first_line
 from lamsearch.rewards.base import Scores
-from lamsearch.rewards.clip import processor_of
-from lamsearch.rewards.dual_encoder import (
-    DualEncoder,
-    check_end_token,
-    load_model,
-    load_processor,
-)
-from lamsearch.rewards.open_clip_weights import load_open_clip
+from lamsearch.rewards.checkpoint_files import checkpoint_file
+from lamsearch.rewards.clip import load_encoder, processor_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +32,7 @@ class HPSReward:
         checkpoint: File name in a folder or hub repository of open_clip checkpoints. The default
             is v2.0, which arXiv 2601.20198 reports; v2.1 is `HPS_v2.1_compressed.pt`, and its
             scores are not comparable.
+        use_safetensors: Whether a transformers model is loaded from safetensors files only.
         device: Where the model runs.
         batch_size: Images per forward pass.
 
@@ -57,27 +50,21 @@ class HPSReward:
         processor: str | Path | None = None,
         *,
         checkpoint: str | None = None,
+        use_safetensors: bool = True,
         device: "str | torch.device" = "cpu",
         batch_size: int = 32,
     ):
-        processor = processor or processor_of(model)
-        tokenizer, image_processor = load_processor(processor)
-        file = _checkpoint_file(model, checkpoint)
-        clean = text_cleaner() if file else None
-        if file:
-            loaded = load_open_clip(file, processor, device=device)
-        else:
-            loaded = load_model(model, device)
-        check_end_token(loaded, tokenizer)
-        side = loaded.config.vision_config.image_size
-        self.encoder = DualEncoder(
-            loaded,
-            tokenizer,
-            image_processor,
-            batch_size,
-            prepare=lambda image: pad_to_square(image, side),
-            clean=clean,
+        if checkpoint is None and str(model) == HPS_V2:
+            checkpoint = HPS_V2_CHECKPOINT
+        self.encoder = load_encoder(
+            checkpoint_file(model, checkpoint) or model,
+            processor or processor_of(model),
+            use_safetensors=use_safetensors,
+            device=device,
+            batch_size=batch_size,
         )
+        side = self.encoder.model.config.vision_config.image_size
+        self.encoder.prepare = lambda image: pad_to_square(image, side)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
         """Return the cosine of each image with its own prompt, (B,) float32 in [-1, 1].
@@ -88,22 +75,6 @@ class HPSReward:
         return self.encoder.cosine(images, prompts)
 
 
-def text_cleaner() -> Callable[[str], str]:
-    """Return open_clip's cleaning of texts: it repairs broken Unicode and decodes HTML entities.
-
-    Raises:
-        RewardError: If ftfy, of the extra `hps`, is not installed.
-    """
-    try:
-        from ftfy import fix_text
-    except ImportError as error:
-        raise RewardError(
-            "an open_clip checkpoint of HPS needs the extra hps: pip install 'lamsearch[hps]'"
-        ) from error
-    # Twice, as in open_clip: captions from the web are often escaped twice.
-    return lambda text: html.unescape(html.unescape(fix_text(text))).strip()
-
-
 def pad_to_square(image: Image.Image, side: int) -> Image.Image:
     """Return the image scaled to a longer edge of `side` pixels, centred on a black square."""
     scale = side / max(image.size)
@@ -112,22 +83,3 @@ def pad_to_square(image: Image.Image, side: int) -> Image.Image:
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     square.paste(resized, ((side - width) // 2, (side - height) // 2))
     return square
-
-
-def _checkpoint_file(model: str | Path, checkpoint: str | None) -> Path | None:
-    """Return the open_clip checkpoint to load, or None for a transformers folder or repository."""
-    if Path(model).is_file():
-        return Path(model)
-    if checkpoint is None:
-        checkpoint = HPS_V2_CHECKPOINT if str(model) == HPS_V2 else None
-    if checkpoint is None:
-        return None
-    if Path(model).is_dir():
-        return Path(model) / checkpoint
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(str(model), checkpoint))
-    except (OSError, ValueError) as error:
-        problem = f"cannot fetch '{checkpoint}' of '{model}'"
-        raise RewardError(f"{problem}: {first_line(error)}") from error

@@ -1,12 +1,14 @@
-"""Convert weights in open_clip's naming, as HPS publishes them, to transformers' `CLIPModel`.
+"""Load weights in open_clip's naming, as HPS publishes them, into transformers' `CLIPModel`.
 
 Both are the same network. open_clip keeps query, key and value in one matrix and stores the two
 projections transposed; otherwise only the names differ. So neither open_clip nor torchvision is
 needed.
 """
 
+import html
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lamsearch.errors import RewardError, first_line
+from lamsearch.rewards.checkpoint_files import read_checkpoint
 
 _NAMES = {
     "logit_scale": "logit_scale",
@@ -74,36 +77,16 @@ def _block_weights(block: re.Match[str], tensor: Tensor) -> dict[str, Tensor]:
     return {f"{prefix}.{_IN_BLOCK[part]}.{kind}": tensor}
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a `.safetensors` or torch file, without running pickled code.
-
-    Raises:
-        RewardError: If the file cannot be read, or does not hold a state dict.
-    """
-    from pickle import UnpicklingError
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise RewardError(f"cannot read the checkpoint {path}: {first_line(error)}") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise RewardError(f"{path} holds no state dict, expected an open_clip checkpoint")
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
 def load_open_clip(path: Path, architecture: str | Path, *, device: str | torch.device) -> Any:
-    """Load an open_clip checkpoint into a float32 `CLIPModel`.
+    """Load a single file of weights into a float32 `CLIPModel`.
+
+    Names are open_clip's, or transformers' own.
 
     Args:
         path: The checkpoint.
         architecture: Path or hub id of a transformers CLIP of the same architecture, of which only
-            the configuration is used.
+            the configuration is used. Its activation must be the checkpoint's: OpenAI's models have
+            `quick_gelu`, LAION's have `gelu`.
         device: Where the model runs.
 
     Raises:
@@ -111,9 +94,12 @@ def load_open_clip(path: Path, architecture: str | Path, *, device: str | torch.
     """
     from transformers import CLIPConfig, CLIPModel
 
-    state = to_transformers(read_checkpoint(path))
+    state = read_checkpoint(path)
+    if not any(name.startswith(("text_model.", "vision_model.")) for name in state):
+        state = to_transformers(state)
     try:
-        config = CLIPConfig.from_pretrained(architecture)
+        config = CLIPConfig.from_pretrained(architecture, trust_remote_code=False)
+        _check_activation(path, config)
         clip: Any = CLIPModel  # its annotation lacks output_loading_info
         # from_pretrained, unlike the constructor, does not first draw the weights at random.
         model, found = clip.from_pretrained(
@@ -127,3 +113,42 @@ def load_open_clip(path: Path, architecture: str | Path, *, device: str | torch.
         problem = f"{path} does not fit the architecture of '{architecture}'"
         raise RewardError(f"{problem}: {len(odd)} weights differ, such as {odd[0]}")
     return model.to(device).eval().requires_grad_(False)
+
+
+def _check_activation(path: Path, config: Any) -> None:
+    """Raise if open_clip's configuration beside the checkpoint names another activation.
+
+    No weight tells the activation, so that a wrong one would change every score silently.
+    """
+    beside = path.parent / "open_clip_config.json"
+    if not beside.is_file():
+        return
+    try:
+        is_quick = bool(json.loads(beside.read_text(encoding="utf-8"))["model_cfg"]["quick_gelu"])
+    except KeyError:  # open_clip's default
+        is_quick = False
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RewardError(f"cannot read {beside}: {first_line(error)}") from error
+    expected = "quick_gelu" if is_quick else "gelu"
+    for part in (config.text_config, config.vision_config):
+        if part.hidden_act != expected:
+            given = f"the activation of the architecture is {part.hidden_act}"
+            raise RewardError(
+                f"{given}, but {beside} says {expected}; choose another 'processor' for {path.name}"
+            )
+
+
+def text_cleaner() -> Callable[[str], str]:
+    """Return open_clip's cleaning of texts: it repairs broken Unicode and decodes HTML entities.
+
+    Raises:
+        RewardError: If ftfy, of the extra `hps`, is not installed.
+    """
+    try:
+        from ftfy import fix_text
+    except ImportError as error:
+        raise RewardError(
+            "an open_clip checkpoint needs ftfy, of the extra hps: pip install 'lamsearch[hps]'"
+        ) from error
+    # Twice, as in open_clip: captions from the web are often escaped twice.
+    return lambda text: html.unescape(html.unescape(fix_text(text))).strip()

@@ -15,9 +15,11 @@ class PickScoreReward(CLIPReward):
     """PickScore as a cosine, about 0.23 for SDXL; elsewhere reported ×100 (23) or ×100/26 (0.9).
 
     Args:
-        model: Path or hub id of a transformers model.
+        model: A transformers folder, an open_clip checkpoint, or a hub id of either.
         processor: Path or hub id of the tokenizer and image processor; by default the model's
             folder if it holds both, else `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
+        checkpoint: File name of an open_clip checkpoint in the folder or hub repository.
+        use_safetensors: Whether a transformers model is loaded from safetensors files only.
         device: Where the model runs.
         batch_size: Images per forward pass.
 
@@ -32,9 +34,16 @@ class PickScoreReward(CLIPReward):
         model: str | Path = PICKSCORE_V1,
         processor: str | Path | None = None,
         *,
+        checkpoint: str | None = None,
+        use_safetensors: bool = True,
         device: "str | torch.device" = "cpu",
         batch_size: int = 32,
     ):
         super().__init__(
-            model, processor or processor_of(model), device=device, batch_size=batch_size
+            model,
+            processor or processor_of(model),
+            checkpoint=checkpoint,
+            use_safetensors=use_safetensors,
+            device=device,
+            batch_size=batch_size,
         )

@@ -16,6 +16,14 @@ from lamsearch.rewards.base import CheckedReward, as_reward
 if TYPE_CHECKING:
     import torch
 
+_BUILT_IN = {
+    "pickscore": ("pickscore", "PickScoreReward"),
+    "clip": ("clip", "CLIPReward"),
+    "hps": ("hps", "HPSReward"),
+    "aesthetic": ("aesthetic", "AestheticReward"),
+    "http": ("http", "HTTPReward"),
+}
+
 
 def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") -> CheckedReward:
     """Load a reward onto a device.
@@ -56,17 +64,8 @@ def _target(settings: RewardSettings) -> Any:
 
 def _built_in(kind: str) -> Any:
     # Imported only when needed: transformers takes seconds to import.
-    if kind == "pickscore":
-        from lamsearch.rewards.pickscore import PickScoreReward
-
-        return PickScoreReward
-    if kind == "hps":
-        from lamsearch.rewards.hps import HPSReward
-
-        return HPSReward
-    from lamsearch.rewards.clip import CLIPReward
-
-    return CLIPReward
+    module_name, class_name = _BUILT_IN[kind]
+    return getattr(importlib.import_module(f"lamsearch.rewards.{module_name}"), class_name)
 
 
 def _attribute(settings: RewardSettings) -> Any:

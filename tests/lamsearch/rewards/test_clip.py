@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPModel
 
-from lamsearch.config.settings import RewardSettings
+from lamsearch.config.settings import RewardSettings, load_settings
 from lamsearch.errors import RewardError
 from lamsearch.rewards import CheckedReward, load_reward
 from lamsearch.rewards.clip import CLIPReward
@@ -217,8 +217,7 @@ def test_padding_centres_the_whole_image_on_black(size: tuple[int, int]):
 
 
 def open_clip_scores(model: OpenClip, images: list[Image.Image], prompts: list[str]) -> np.ndarray:
-    padded = [pad_to_square(image, IMAGE_SIZE) for image in images]
-    pixels = tiny_image_processor()(images=padded, return_tensors="pt")["pixel_values"]
+    pixels = tiny_image_processor()(images=images, return_tensors="pt")["pixel_values"]
     ids = tiny_tokenizer()(
         prompts, padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="pt"
     )["input_ids"]
@@ -242,7 +241,8 @@ def test_an_open_clip_checkpoint_scores_as_in_open_clip(
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "HPS_v2_compressed.pt")
     reward = HPSReward(tmp_path / "HPS_v2_compressed.pt", architecture)
     images = pictures(len(PROMPTS), size=(50, 30))
-    expected = open_clip_scores(model.float(), images, PROMPTS)
+    padded = [pad_to_square(image, IMAGE_SIZE) for image in images]
+    expected = open_clip_scores(model.float(), padded, PROMPTS)
     np.testing.assert_allclose(reward.score(images, PROMPTS), expected, atol=1e-6)
     assert np.ptp(expected) > 0.05
 
@@ -259,6 +259,69 @@ def test_an_open_clip_checkpoint_from_a_folder_and_in_safetensors(
     safe = HPSReward(tmp_path / "x.safetensors", architecture)
     np.testing.assert_array_equal(named.score(images, PROMPTS), expected)
     np.testing.assert_array_equal(safe.score(images, PROMPTS), expected)
+
+
+@pytest.mark.parametrize("make", [CLIPReward, PickScoreReward])
+def test_clip_and_pickscore_from_an_open_clip_checkpoint(
+    make: type, architecture: Path, tmp_path: Path
+):
+    model = tiny_open_clip()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "open_clip_pytorch_model.bin")
+    images = pictures(len(PROMPTS), size=(50, 30))
+    expected = open_clip_scores(model, images, PROMPTS)
+    file = make(tmp_path / "open_clip_pytorch_model.bin", architecture)
+    np.testing.assert_allclose(file.score(images, PROMPTS), expected, atol=1e-6)
+    folder = make(tmp_path, architecture, checkpoint="open_clip_pytorch_model.bin")
+    np.testing.assert_array_equal(folder.score(images, PROMPTS), file.score(images, PROMPTS))
+
+
+def test_the_settings_name_an_open_clip_checkpoint(architecture: Path, tmp_path: Path):
+    save_file(tiny_open_clip().state_dict(), tmp_path / "x.safetensors")
+    (tmp_path / "lamsearch.toml").write_text(
+        "[rewards.clip]\nmodel = './x.safetensors'\nprocessor = './architecture'\nbatch_size = 2\n"
+        "[rewards.mine]\ntype = 'pickscore'\nmodel = '.'\nprocessor = './architecture'\n"
+        "checkpoint = 'x.safetensors'\nuse_safetensors = true\n"
+    )
+    settings, images = load_settings(tmp_path / "lamsearch.toml"), pictures(2)
+    expected = CLIPReward(tmp_path / "x.safetensors", architecture).score(images, ["a", "b"])
+    for name in ("clip", "mine"):
+        scores = load_reward(settings.reward(name)).score(images, ["a", "b"])
+        np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_a_single_file_in_transformers_naming(folder: Path):
+    images = pictures(len(PROMPTS))
+    expected = CLIPReward(folder).score(images, PROMPTS)
+    file = CLIPReward(folder / "model.safetensors")
+    np.testing.assert_allclose(file.score(images, PROMPTS), expected, atol=1e-6)
+
+
+def test_another_activation_than_the_checkpoint_was_trained_with_is_refused(
+    architecture: Path, tmp_path: Path
+):
+    save_file(tiny_open_clip().state_dict(), tmp_path / "x.safetensors")
+    beside = tmp_path / "open_clip_config.json"
+    beside.write_text('{"model_cfg": {"embed_dim": 20}}')
+    CLIPReward(tmp_path / "x.safetensors", architecture)
+    beside.write_text('{"model_cfg": {"quick_gelu": true}}')
+    with pytest.raises(RewardError, match=r"activation of the architecture is gelu, but .* quick"):
+        CLIPReward(tmp_path / "x.safetensors", architecture)
+    beside.write_text("[" * 100_000)
+    with pytest.raises(RewardError, match=r"cannot read .*open_clip_config.json"):
+        CLIPReward(tmp_path / "x.safetensors", architecture)
+
+
+def test_pickled_weights_are_loaded_only_on_request(folder: Path, tmp_path: Path):
+    save_clip(tmp_path)
+    torch.save(tiny_model().state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(RewardError, match="use_safetensors = false also loads pickled weights"):
+        CLIPReward(tmp_path)
+    images = pictures(len(PROMPTS))
+    for make in (CLIPReward, HPSReward, PickScoreReward):
+        scores = make(tmp_path, use_safetensors=False).score(images, PROMPTS)
+        np.testing.assert_allclose(scores, make(folder).score(images, PROMPTS), atol=1e-6)
+        make(folder, use_safetensors=False)  # safetensors files stay allowed
 
 
 def test_hps_takes_its_checkpoint_from_the_hub(
