@@ -21,12 +21,7 @@ from deradiff.call_arguments import (
     without_side_effects,
 )
 from deradiff.gaussian import Lam
-from deradiff.lockstep import (
-    Arrival,
-    Lane,
-    lane_pipe,
-    run_in_lockstep,
-)
+from deradiff.lockstep import Arrival, Lane, lane_pipe, run_in_lockstep
 from deradiff.mixed_steps import mixture_of_steps, step_with_mixed_predictions
 from deradiff.mixing import InexactMixtureError, is_one, is_zero
 from deradiff.mixture_hook import DenoiserMixture, Instead
@@ -105,10 +100,10 @@ class RealignedCalls:
         self._refresh()
         alone = self._only_model()
         if alone == 0 or (alone is not None and not self._extras[alone - 1]):
-            self.way = Way.OUTPUTS
+            self.way = None
             return self._with_outputs_mixed(arguments, measured=False)
         if alone is not None:
-            self.way = Way.GUIDED
+            self.way = None
             return self._with_own_condition(arguments, model=alone)
         self.way = self._way_of(arguments)
         if self.way is Way.OUTPUTS:
@@ -204,13 +199,7 @@ class RealignedCalls:
             with suppress(Measured):
                 run_in_lockstep(lanes, lambda found: probe.meet(found, lanes[0].pipe.scheduler))
 
-    def _lane(
-        self,
-        arguments: Arguments,
-        *,
-        model: int,
-        instead: Instead | None = None,
-    ) -> Lane:
+    def _lane(self, arguments: Arguments, *, model: int, instead: Instead | None = None) -> Lane:
         """Return a lane in which one model runs: 0 is the reference."""
         pipe = self._pipe_of(model)
         if model or instead:

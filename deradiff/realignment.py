@@ -141,7 +141,7 @@ class Realignment:
 
     @property
     def way(self) -> str | None:
-        """How the models are mixed in the latest call, in words; None before the first call."""
+        """How models were mixed in the latest call, in words; None if only one model ran."""
         return self._calls.way
 
     def effects(self, *args: Any, **kwargs: Any) -> list[Effect]:

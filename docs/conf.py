@@ -33,6 +33,7 @@ extensions = [
     "command_line_reference",
     "field_reference",
     "json_reference",
+    "pipeline_table",
 ]
 
 default_role = "code"  # single backticks in docstrings

@@ -136,7 +136,8 @@ def _run(options: dict[str, Any]) -> None:
     _say(f"settings {settings.path}")
     if settings.description:
         _say(settings.description)
-    _say(f"anchor   {anchor.name}: β = {anchor.beta:g}, {anchor.aligned}")
+    strength = "no β" if anchor.beta is None else f"β = {anchor.beta:g}"
+    _say(f"anchor   {anchor.name}: {strength}, {anchor.aligned}")
     spin_less(Path(anchor.reference), options.get("device"))
     with quick_imports():
         from lamsearch.evaluation.config import AUTO, ImagesConfig

@@ -33,7 +33,8 @@ def search(
             Arrays of one length are paired by position: position i is the same image at every λ.
             To track other rewards on the same images, return a mapping: "score" is optimised,
             every other name is reported beside it and may be constrained.
-        beta: KL strength of the anchor, to report β/λ*.
+        beta: KL strength β > 0 of the anchor, to report β/λ*; None where there is none, and the
+            answer is λ* alone.
         budget: Number of evaluations.
         storage: SQLAlchemy URL of the study database; None keeps it in memory.
         study: Its name; one that exists is resumed.

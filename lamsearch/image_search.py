@@ -66,7 +66,9 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
         device=device,
         batch_size=job.images.batch_size,
     )
-    with models.evaluation(job.plan, Gallery(name, storage).keep) as evaluation:
+    on_way = progress.mixing if progress is not None else None
+    keep = Gallery(name, storage).keep
+    with models.evaluation(job.plan, keep, on_way=on_way) as evaluation:
         # Bound only now: what the pipeline does not take must not stay in the manifest.
         study.bind({**job.manifest(), **models.manifest(job.identifying_plan)})
         search_loop(study, evaluation, policy=job.policy, budget=job.budget, progress=progress)

@@ -29,6 +29,10 @@ class Progress(Protocol):
         """A batch of `images` images was scored and committed."""
         ...
 
+    def mixing(self, way: str) -> None:
+        """It is known how the models are mixed, such as "model outputs mixed"."""
+        ...
+
     def finished(self, evaluation: Evaluation) -> None:
         """An evaluation is complete, or failed because every image is missing."""
         ...

@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import diffusers
@@ -30,6 +31,7 @@ class Stopwatch:
         self.seconds, self._depth = 0.0, 0
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
             self._depth += 1
             began = time.perf_counter()
@@ -54,6 +56,8 @@ class SearchClock:
             self.began, self._stopwatch.seconds = time.perf_counter(), 0.0
 
     def scored(self, evaluation: Evaluation, images: int) -> None: ...
+
+    def mixing(self, way: str) -> None: ...
 
     def finished(self, evaluation: Evaluation) -> None: ...
 

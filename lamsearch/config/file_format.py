@@ -25,6 +25,12 @@ class SamplingSettings(StrictTable):
         "`EulerAncestralDiscreteScheduler`; by default the reference pipeline's own scheduler.",
     )
     steps: int = Field(default=50, ge=1, description="Number of denoising steps per image.")
+    aligned_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of the first steps in which the aligned model has the weight λ; the "
+        "reference alone takes the others, which holds hacked details back. By default all steps.",
+    )
     guidance_scale: float | None = Field(
         default=None,
         ge=0,
@@ -51,6 +57,12 @@ class SamplingSettings(StrictTable):
         default=None,
         ge=1,
         description="Width of the images in pixels; by default the pipeline's native width.",
+    )
+    frames: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of frames of a video, whose score is the mean of its frames' scores; "
+        "by default what the pipeline generates when it is called without a number.",
     )
     scheduler_config: Mapping[str, Any] = Field(
         default_factory=dict,
@@ -110,7 +122,7 @@ class AnchorTable(StrictTable):
 
 
 class PromptSettings(StrictTable):
-    """`[prompts]`: the files of prompts, `.txt`, `.jsonl` or `.csv`."""
+    """`[prompts]`: the files of prompts, `.txt`, `.json`, `.jsonl`, `.csv` or `.tsv`."""
 
     file: ExistingFile = Field(
         description="File with the prompts of the search, used unless `--prompts` names another."

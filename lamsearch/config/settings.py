@@ -52,7 +52,7 @@ class RewardSettings:
 
     Attributes:
         name: The table's name.
-        kind: `pickscore`, `clip`, `hps`, an entry point's name, or `module:attribute`.
+        kind: A built-in reward such as `pickscore`, an entry point's name, or `module:attribute`.
         options: Keyword arguments for the reward: `model`, `processor` and others.
         folder: Folder of the settings file; a `module:attribute` may lie in it.
     """

@@ -53,7 +53,7 @@ class ImagesConfig(Config):
     )
     prompts: Path | None = option(
         None,
-        "Prompt file (.txt, .jsonl or .csv); by default that of the settings.",
+        "Prompt file (.txt, .json, .jsonl, .csv or .tsv); by default that of the settings.",
         group="images",
         metavar="FILE",
     )

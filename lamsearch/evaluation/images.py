@@ -6,22 +6,32 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from numpy.typing import NDArray
 from PIL.Image import Image
 
 import deradiff
 from lamsearch.config.settings import SamplingSettings
-from lamsearch.errors import EvaluationError
+from lamsearch.errors import EvaluationError, SettingsError
 from lamsearch.evaluation.image_plan import PlannedImage
 from lamsearch.evaluation.prompt_encoder import Prompts
+from lamsearch.evaluation.step_schedule import FirstSteps
 from lamsearch.rewards import Panel
+from lamsearch.rewards.panel import PanelScores
 from lamsearch.study.records import Batch, Evaluation
 
 OnImages = Callable[[float, Sequence[int], Sequence[Image | None]], None]
-"""Takes λ, image ids, and images; a missing image is None."""
+"""Takes λ, image ids, and images (of a video the middle frame); a missing image is None."""
+
+OnWay = Callable[[str], None]
+"""Takes how the models are mixed, in words."""
+
+Video = list[Image]
+"""The frames of a video; an image is one frame."""
 
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
@@ -39,9 +49,11 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         sampling: How they are sampled.
         batch_size: Images in one call of the pipeline; halved whenever memory runs out.
         on_images: Called with each batch before its scores are returned.
+        on_way: Called when it is known how the models are mixed.
 
     Raises:
-        SettingsError: If there is a negative prompt and the pipeline takes none.
+        SettingsError: If there is a negative prompt and the pipeline takes none; from `batches`, if
+            no way to mix the models is exact.
     """
 
     def __init__(
@@ -53,10 +65,12 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         sampling: SamplingSettings,
         batch_size: int,
         on_images: OnImages | None = None,
+        on_way: OnWay | None = None,
     ) -> None:
         self._anchor, self._plan, self._panel = anchor, plan, panel
         self._sampling, self._batch_size = sampling, batch_size
-        self._on_images = on_images
+        self._on_images, self._on_way = on_images, on_way
+        self._way: str | None = None
         self._prompts = Prompts(
             anchor.pipe, plan, sampling.negative_prompt, as_text=anchor.has_own_condition
         )
@@ -67,7 +81,8 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
 
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
         """Yield the scores of those images of an evaluation that it does not have yet."""
-        self._realignment.lam = evaluation.lam
+        steps, lam = self._sampling.aligned_steps, evaluation.lam
+        self._realignment.lam = lam if steps is None else FirstSteps(lam, steps)
         if evaluation.images is None:
             raise ValueError(f"evaluation {evaluation.number} names no images to generate")
         ids = [i for start, stop in evaluation.images for i in range(start, stop)]
@@ -85,8 +100,8 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         """Return a scored batch; None where memory ran out, and the batch size is now halved."""
         began = time.perf_counter()
         try:
-            images = self._generate(planned)
-            scores = self._panel.score(images, [image.prompt for image in planned])
+            videos = self._generate(planned)
+            scores = _scores(self._panel, videos, [image.prompt for image in planned])
         except RuntimeError as error:
             if not any(sign in str(error) for sign in _MEMORY_SIGNS):
                 raise
@@ -94,7 +109,7 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         else:
             ids = [image.image_id for image in planned]
             if self._on_images is not None:
-                self._on_images(lam, ids, images)
+                self._on_images(lam, ids, [None if v is None else v[len(v) // 2] for v in videos])
             tracked = {name: row.tolist() for name, row in scores.tracked.items()}
             seconds = time.perf_counter() - began
             return Batch(ids, scores.objective.tolist(), seconds, tracked, len(self._plan))
@@ -113,27 +128,64 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _generate(self, planned: Sequence[PlannedImage]) -> list[Image | None]:
+    def _generate(self, planned: Sequence[PlannedImage]) -> list[Video | None]:
         sampling, pipe = self._sampling, self._anchor.pipe
         given = {
             "guidance_scale": sampling.guidance_scale,
             "height": sampling.height,
             "width": sampling.width,
+            "num_frames": sampling.frames,
         }
-        result = pipe(
-            **self._prompts.arguments(planned),
-            **{key: value for key, value in given.items() if value is not None},
-            num_inference_steps=sampling.steps,
-            generator=[torch.Generator().manual_seed(image.seed) for image in planned],
-            output_type="np",
-        )
+        try:
+            result = pipe(
+                **self._prompts.arguments(planned),
+                **{key: value for key, value in given.items() if value is not None},
+                num_inference_steps=sampling.steps,
+                generator=[torch.Generator().manual_seed(image.seed) for image in planned],
+                output_type="np",
+            )
+        except deradiff.InexactMixtureError as error:
+            raise SettingsError(f"these models cannot be mixed exactly: {error}") from error
+        self._say_way()
+        videos = _frames(result)
         blocked = getattr(result, "nsfw_content_detected", None) or [False] * len(planned)
         return [
             None
-            if unsafe or not _is_usable(pixels)
-            else pipe.image_processor.numpy_to_pil(pixels)[0]
-            for pixels, unsafe in zip(result.images, blocked, strict=True)
+            if unsafe or not all(map(_is_usable, video))
+            else VaeImageProcessor.numpy_to_pil(video)
+            for video, unsafe in zip(videos, blocked, strict=True)
         ]
+
+    def _say_way(self) -> None:
+        way = self._realignment.way
+        if way is not None and way != self._way and self._on_way is not None:
+            self._on_way(way)
+        self._way = way or self._way
+
+
+def _frames(result: Any) -> NDArray[np.float32]:
+    """Return generated pixels, (B, frames, h, w, c); an image is one frame."""
+    if (videos := getattr(result, "frames", None)) is not None:
+        return np.asarray(videos)
+    return np.asarray(result.images)[:, None]
+
+
+def _scores(panel: Panel, videos: Sequence[Video | None], prompts: Sequence[str]) -> PanelScores:
+    """Return the scores of videos: the means of their frames' scores."""
+    counts = [1 if video is None else len(video) for video in videos]
+    frames: list[Image | None] = []
+    for video in videos:
+        frames += [None] if video is None else video
+    scores = panel.score(frames, np.repeat(prompts, counts).tolist())
+    starts = np.cumsum([0, *counts[:-1]])
+
+    def means(row: NDArray[np.float64]) -> NDArray[np.float64]:
+        totals: NDArray[np.float64] = np.add.reduceat(row, starts) / counts
+        return totals
+
+    return PanelScores(
+        means(scores.objective), {name: means(row) for name, row in scores.tracked.items()}
+    )
 
 
 def _is_usable(pixels: NDArray[np.float32]) -> bool:

@@ -13,7 +13,7 @@ from lamsearch.config.expressions import Objective
 from lamsearch.config.settings import AnchorSettings, Settings
 from lamsearch.errors import SettingsError, first_line
 from lamsearch.evaluation.image_plan import PlannedImage
-from lamsearch.evaluation.images import ImageEvaluation, OnImages
+from lamsearch.evaluation.images import ImageEvaluation, OnImages, OnWay
 from lamsearch.evaluation.manifest import images_manifest, panel_manifest
 from lamsearch.rewards import Panel, load_panel
 
@@ -37,7 +37,11 @@ class Models:
     batch_size: int
 
     def evaluation(
-        self, plan: Sequence[PlannedImage], on_images: OnImages | None = None
+        self,
+        plan: Sequence[PlannedImage],
+        on_images: OnImages | None = None,
+        *,
+        on_way: OnWay | None = None,
     ) -> ImageEvaluation:
         """Return the evaluation of a plan; a context manager."""
         return ImageEvaluation(
@@ -47,6 +51,7 @@ class Models:
             sampling=self.anchor_settings.sampling,
             batch_size=self.batch_size,
             on_images=on_images,
+            on_way=on_way,
         )
 
     def manifest(self, plan: Sequence[PlannedImage]) -> dict[str, Any]:

@@ -40,9 +40,18 @@ def images_manifest(
         "size": [sampling.height, sampling.width],
         "dtype": sampling.dtype,
         "plan": plan_hash(plan),
-        **({"strength": settings.strength} if settings.strength is not None else {}),
+        **_given(
+            strength=settings.strength,
+            aligned_steps=sampling.aligned_steps,
+            frames=sampling.frames,
+        ),
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that are set: studies from before they existed have none of them."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def panel_manifest(settings: Settings, panel: Panel) -> dict[str, Any]:

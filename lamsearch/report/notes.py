@@ -45,6 +45,10 @@ def answer_notes(summary: Summary) -> Iterator[Note]:
             f"no λ is known to meet '{check.text}' with the required probability "
             f"{check.confidence:g}: λ* is the most probable",
         )
+    if summary.beta is None:
+        of_anchor = f" for anchor '{summary.anchor}'" if summary.anchor else ""
+        text = f"no β is given{of_anchor}: the answer is λ* alone, without a KL strength β/λ*"
+        yield Note("no_beta", text)
 
 
 def bound_note(surrogate: Surrogate, lam: float) -> Iterator[Note]:

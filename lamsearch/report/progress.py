@@ -66,6 +66,10 @@ class SearchProgress:
         """Advance by a batch."""
         self._progress.advance(self._task, images)
 
+    def mixing(self, way: str) -> None:
+        """Print how the models are mixed."""
+        self._console.print(f"mixing   {way}", markup=False)
+
     def finished(self, evaluation: Evaluation) -> None:
         """Print the evaluation's mean score above the bar."""
         present = [score for score in evaluation.scores.values() if not math.isnan(score)]

@@ -17,7 +17,7 @@ class EvaluatedLam:
     Attributes:
         number: Number of the trial, from 0.
         lam: λ.
-        effective_beta: β/λ; infinite at λ = 0, None where β is unknown.
+        effective_beta: β/λ; infinite at λ = 0, None where there is no β.
         value: Mean score R̂, comparable between λs also where images are missing at some of them.
         stderr: Standard error of `value` for comparisons with the other λs: what is left once the
             images' common effect is removed. None where nothing is known of it.
@@ -37,7 +37,7 @@ class EvaluatedLam:
 
 
 def effective_beta(beta: float | None, lam: float) -> float | None:
-    """Return β/λ, infinite at λ = 0; None where β is unknown."""
+    """Return β/λ, infinite at λ = 0; None where there is no β."""
     if beta is None:
         return None
     return beta / lam if lam else math.inf
@@ -55,7 +55,7 @@ def evaluated_lams(
     Args:
         evaluations: The evaluations.
         observations: The observations made from their scores.
-        beta: KL strength of the anchor, if it is known.
+        beta: KL strength of the anchor, None where there is none.
         tracked: Name of a tracked reward → its n means, NaN = none.
     """
     # A single evaluation has nothing to be compared with: its error is that of its mean.

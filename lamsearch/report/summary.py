@@ -66,7 +66,7 @@ class Note:
 
     Attributes:
         code: What kind it is, for programs: "bound", "image_noise", "few_images", "unfinished",
-            "stopped_early", "tracked_falls", "constraint_unmet" or "unconfirmed".
+            "stopped_early", "tracked_falls", "constraint_unmet", "no_beta" or "unconfirmed".
         text: The sentence, for people.
     """
 
@@ -80,7 +80,7 @@ class Summary:
 
     Attributes:
         lam: λ*, the argmax of the posterior mean of J.
-        effective_beta: β/λ*; infinite at λ* = 0, None where β is unknown.
+        effective_beta: β/λ*; infinite at λ* = 0, None where there is no β.
         value: Estimate of J(λ*).
         value_stderr: Its standard error, for new images of the same kind.
         lam_interval: 95 % interval of λ*, under the model.
@@ -100,7 +100,7 @@ class Summary:
         constraint: The constraint at λ*, None without one.
         confirmation: λ* on held-out images, None where it was not requested or is unfinished.
         notes: Caveats: what to know before trusting the answer.
-        beta: The anchor's β, None where it is unknown. Not in the JSON.
+        beta: The anchor's β, None where there is none. Not in the JSON.
         surrogate: The fitted model of J. Not in the JSON.
     """
 

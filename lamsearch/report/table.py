@@ -20,7 +20,8 @@ def summary_table(summary: Summary) -> RenderableType:
     table = Table(title=Text(f"study {summary.study}"), title_justify="left", header_style="bold")
     others = dict.fromkeys(name for e in summary.evaluations for name in e.others)
     scores = (summary.reward or "score", "stderr", *others)
-    for heading in ("#", "λ", "β/λ", *scores, "images", "missing"):
+    strength = () if summary.beta is None else ("β/λ",)
+    for heading in ("#", "λ", *strength, *scores, "images", "missing"):
         table.add_column(Text(heading), justify="right")
     best = min(summary.evaluations, key=lambda e: abs(e.lam - summary.lam))
     for evaluation in sorted(summary.evaluations, key=lambda e: e.lam):
@@ -29,7 +30,7 @@ def summary_table(summary: Summary) -> RenderableType:
 
 
 def beta_text(beta: float | None) -> str:
-    """Return a KL strength for people: ∞ where it is infinite, – where it is unknown."""
+    """Return a KL strength for people: ∞ where it is infinite, – where there is none."""
     if beta is None:
         return "–"
     if math.isinf(beta):
@@ -49,10 +50,11 @@ def _reward(summary: Summary) -> str:
 
 
 def _cells(evaluation: EvaluatedLam) -> tuple[str, ...]:
+    strength = evaluation.effective_beta
     return (
         str(evaluation.number),
         f"{evaluation.lam:.3f}",
-        beta_text(evaluation.effective_beta),
+        *(() if strength is None else (beta_text(strength),)),
         f"{evaluation.value:.5f}",
         _figure(evaluation.stderr),
         *(_figure(value) for value in evaluation.others.values()),

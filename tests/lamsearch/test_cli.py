@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from lamsearch.process import spin_less
 from lamsearch.study.database import Study
 from studies import begin
 
+MINIATURE = Path(cli.__file__).parent / "miniature"
 FIELDS = {
     "lam",
     "effective_beta",
@@ -79,10 +81,71 @@ def test_run_show_and_plot(world: Path, here: Path, capsys: pytest.CaptureFixtur
     assert f"λ*    {answer['lam']:.3f}" in table
     assert "β/λ*" in table
 
+    assert cli.main(["plot", "b500-pickscore-seed0", "-o", "figure.svg"]) == 0
+    assert "<!-- effective β/λ -->" in (here / "figure.svg").read_text()
     assert cli.main(["plot", "b500-pickscore-seed0", "-o", "figure.png"]) == 0
     picture = imread(here / "figure.png")
     assert picture.shape[1] > 1000
     assert picture.std() > 0.05
+
+
+@pytest.fixture
+def without_beta(here: Path) -> Path:
+    """A lamsearch.toml with an anchor of the bundled world, as if it were trained without KL."""
+    bundled = (MINIATURE / "lamsearch.toml").read_text()
+    absolute = re.sub(
+        r'^(reference|aligned|model|processor|file|heldout) = "',
+        lambda key: f'{key[1]} = "{MINIATURE.as_posix()}/',
+        bundled,
+        flags=re.MULTILINE,
+    )
+    fewer_steps = absolute.replace("steps = 20", "steps = 4")
+    settings = here / "lamsearch.toml"
+    settings.write_text(re.sub(r"^beta = .*\n", "", fewer_steps, flags=re.MULTILINE))
+    return settings
+
+
+@pytest.mark.slow
+def test_an_anchor_without_beta_is_answered_with_lam_alone(
+    without_beta: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = ["run", "--anchor", "beta500", "--reward", "pickscore", "--images", "4"]
+    assert cli.main([*begun, "--budget", "2"]) == 0
+    assert "anchor   beta500: no β, " in capsys.readouterr().err
+    assert cli.main([*begun, "--budget", "4", "--confirm", "2", "--json"]) == 0  # resumed
+    answer = json.loads(capsys.readouterr().out)
+    assert set(answer) == FIELDS
+    rows = [*answer["evaluations"], *answer["confirmation"]["values"]]
+    assert [each["effective_beta"] for each in (answer, *rows)] == [None] * (1 + len(rows))
+    notes = {note["code"]: note["text"] for note in answer["notes"]}
+    alone = "the answer is λ* alone, without a KL strength β/λ*"
+    assert notes["no_beta"] == f"no β is given for anchor 'beta500': {alone}"
+    study = Study.open("beta500-pickscore-seed0", answer["storage"])
+    assert study.manifest["beta"] is None
+
+    assert cli.main(["show", study.name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert cli.main(["show", study.name]) == 0
+    table = " ".join(capsys.readouterr().out.split())
+    assert f"λ* {answer['lam']:.3f}" in table
+    assert notes["no_beta"] in table
+    assert "β/λ" not in table.replace(notes["no_beta"], "")
+    assert cli.main(["list"]) == 0
+    assert f"{answer['lam']:.3f}" in capsys.readouterr().out
+
+    assert cli.main(["plot", study.name, "-o", "figure.svg"]) == 0
+    drawn = (here / "figure.svg").read_text()
+    assert f"<!-- note: {notes['no_beta']} -->" in drawn
+    assert "effective β/λ" not in drawn
+
+
+def test_a_beta_that_is_no_kl_strength_is_refused(
+    without_beta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = without_beta.read_text().replace("[anchors.beta500]", "[anchors.beta500]\nbeta = 0")
+    without_beta.write_text(given)
+    assert cli.main(["run", "--anchor", "beta500", "--reward", "pickscore", "--budget", "2"]) == 2
+    assert "anchors.beta500.beta: 0 given, expected a number > 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

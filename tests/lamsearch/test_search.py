@@ -249,6 +249,9 @@ class Interrupts:
         if self._left < 0:
             raise KeyboardInterrupt
 
+    def mixing(self, way: str) -> None:
+        pass
+
     def finished(self, evaluation: Evaluation) -> None:
         pass
 

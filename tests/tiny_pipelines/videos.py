@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
@@ -19,7 +20,9 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from transformers import UMT5Config, UMT5EncoderModel
 
+from tiny_clip import tiny_tokenizer
 from tiny_pipelines.family import (
     Exactness,
     Family,
@@ -164,3 +167,24 @@ FAMILIES: tuple[Family, ...] = (
     LTX.with_call("LTX-Video with guidance rescale", Exactness.GUIDED, guidance_rescale=0.7),
     Family("CogVideoX", seeded(_cogvideox), _call),
 )
+
+
+def wan_with_text(seed: int = 0) -> DiffusionPipeline:
+    """Wan 2.1 with a text encoder, to be called with prompts."""
+    tokenizer = tiny_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pipe = _wan()
+        encoder = UMT5EncoderModel(
+            UMT5Config(
+                vocab_size=len(tokenizer),
+                d_model=TEXT_WIDTH,
+                d_kv=8,
+                d_ff=16,
+                num_layers=1,
+                num_heads=2,
+            )
+        )
+    pipe.register_modules(tokenizer=tokenizer, text_encoder=encoder.eval())
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

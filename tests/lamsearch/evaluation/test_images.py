@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 from optuna.trial import TrialState
 from PIL.Image import Image
 
+import deradiff
 from lamsearch.config.expressions import parse_objective
 from lamsearch.config.settings import AnchorSettings, SamplingSettings, load_settings
 from lamsearch.errors import EvaluationError, SettingsError
@@ -22,6 +24,8 @@ from lamsearch.evaluation.prompt_encoder import Prompts
 from lamsearch.rewards import Panel, as_reward, load_panel, load_reward
 from lamsearch.study.records import Batch, Evaluation
 from tiny_clip import pictures
+from tiny_pipelines import perturb
+from tiny_pipelines.videos import wan_with_text
 
 SAMPLING = SamplingSettings(steps=3, guidance_scale=3.0)
 PLAN = image_plan(["a red three", "blue", "red blue"], 5, seed=1)
@@ -227,16 +231,102 @@ def test_the_pipeline_is_left_as_it_was(anchor: Any) -> None:
     assert "forward" not in vars(anchor.pipe.unet)
 
 
+class Disobedient(EulerDiscreteScheduler):
+    """Draws noise from the global random state."""
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, **kwargs: Any) -> Any:
+        output = super().step(model_output, timestep, sample, **kwargs)
+        return (output[0] + torch.randn_like(sample), *output[1:])
+
+
 def test_what_cannot_be_loaded_or_mixed_is_a_setting_error(world: Path) -> None:
     reference = str(world / "reference")
     same = AnchorSettings(name="same", reference=reference, aligned=reference, beta=500.0)
     with pytest.raises(SettingsError, match=r"anchor same: .* changes nothing"):
         load_anchor(same, "cpu")
+    aligned = str(world / "b500")
+    inexact = load_anchor(
+        AnchorSettings(name="b", reference=reference, aligned=aligned, beta=500.0), "cpu"
+    )
+    inexact.pipe.scheduler = Disobedient.from_config(inexact.pipe.scheduler.config)
+    with pytest.raises(SettingsError, match="Disobedient draws noise"):
+        evaluate(inexact)
+
+
+def test_a_scheduler_that_clips_is_mixed_by_its_steps(world: Path) -> None:
+    ways: list[str] = []
     clipping = SamplingSettings(
         scheduler="DDIMScheduler", scheduler_config={"clip_sample": True}, steps=2
     )
-    inexact = AnchorSettings(
-        name="b", reference=reference, aligned=str(world / "b500"), beta=500.0, sampling=clipping
+    anchor = load_anchor(
+        AnchorSettings(
+            name="b",
+            reference=str(world / "reference"),
+            aligned=str(world / "b500"),
+            beta=500.0,
+            sampling=clipping,
+        ),
+        "cpu",
     )
-    with pytest.raises(SettingsError, match="clip_sample"):
-        load_anchor(inexact, "cpu")
+    scores = evaluate(anchor, sampling=clipping, on_way=ways.append)
+    assert ways == ["reverse steps mixed"]
+    assert all(np.isfinite(list(scores.values())))
+
+
+def test_the_reference_alone_takes_the_last_steps(anchor: Any) -> None:
+    """Equal to a call whose callback sets λ to 0 after the second of five steps."""
+    sampling = SAMPLING.model_copy(update={"steps": 5, "aligned_steps": 2})
+    scores = evaluate(anchor, lam=0.7, sampling=sampling, batch_size=2)
+
+    def switch(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        realignment.lam = 0.7 if step < 1 else 0.0
+        return kwargs
+
+    for image in PLAN:
+        with anchor.realign(0.7) as realignment:
+            picture = anchor.pipe(
+                image.prompt,
+                num_inference_steps=5,
+                guidance_scale=3.0,
+                generator=torch.Generator().manual_seed(image.seed),
+                callback_on_step_end=switch,
+            ).images[0]
+        assert scores[image.image_id] == pytest.approx(np.asarray(picture).mean(), abs=0.05)
+
+
+def test_it_says_once_how_models_are_mixed(anchor: Any) -> None:
+    ways: list[str] = []
+    options = {"sampling": SAMPLING, "batch_size": 2, "on_way": ways.append}
+    with ImageEvaluation(anchor, PLAN, Panel.of(as_reward(Brightness())), **options) as evaluation:
+        for lam in (0.0, 0.4, 1.0, 0.6):
+            list(evaluation.batches(at(lam)))
+    assert ways == ["model outputs mixed"]
+
+
+def test_a_video_has_the_mean_score_of_its_frames() -> None:
+    pipe = wan_with_text()
+    anchor = deradiff.Anchor(pipe, perturb(pipe.transformer, 1, 0.1), beta=None)
+    sampling = SamplingSettings(steps=2, guidance_scale=3.0, height=16, width=16, frames=5)
+    shown: list[Image | None] = []
+    scores = evaluate(
+        anchor,
+        sampling=sampling,
+        batch_size=2,
+        on_images=lambda lam, ids, images: shown.extend(images),
+    )
+    with anchor.realign(0.4):
+        for i, image in enumerate(PLAN):
+            video = pipe(
+                image.prompt,
+                num_inference_steps=2,
+                guidance_scale=3.0,
+                height=16,
+                width=16,
+                num_frames=5,
+                generator=torch.Generator().manual_seed(image.seed),
+            ).frames[0]
+            assert video.shape == (5, 16, 16, 3)
+            assert scores[i] == pytest.approx(255 * video.mean(), abs=1.0)
+            middle = shown[i]
+            assert middle is not None
+            assert np.asarray(middle) == pytest.approx(255 * video[2], abs=1.0)

@@ -78,3 +78,21 @@ def test_a_search_that_stops_early_says_so() -> None:
     )
     used_up = lamsearch.search(lambda lam: rising(lam) - lam**2, budget=5, epsilon="10%")
     assert "stopped_early" not in codes(used_up)
+
+
+def test_a_search_without_beta_answers_with_lam_alone_and_says_so(
+    shown: Callable[[Summary], str],
+) -> None:
+    alone = lamsearch.search(lambda lam: rising(lam) - lam**2, budget=5)
+    text = "no β is given: the answer is λ* alone, without a KL strength β/λ*"
+    assert alone.to_json()["notes"][-1] == {"code": "no_beta", "text": text}
+    assert alone.effective_beta is None
+    assert [e.effective_beta for e in alone.evaluations] == [None] * 5
+    table = shown(alone)
+    assert f"note: {text}" in table
+    assert "β/λ" not in table.replace(text, "")
+
+    given = lamsearch.search(lambda lam: rising(lam) - lam**2, 500, budget=5)
+    assert "no_beta" not in codes(given)
+    assert given.lam == alone.lam
+    assert "β/λ*" in shown(given)
