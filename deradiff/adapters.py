@@ -23,56 +23,58 @@ class Adapters:
     """
 
     def __init__(self, denoiser: nn.Module, names: Sequence[str]) -> None:
-        self._denoiser, self._names = denoiser, set(names)
-        self._initial: dict[Any, tuple[list[str], bool]] = {}
-        self._kept: dict[Any, list[str]] = {}
-        self._selected: dict[Any, list[str]] = {}
+        self._denoiser, self._names = denoiser, list(names)
+        self._users: dict[Any, tuple[list[str], bool]] = {}
         self._trainable: list[tuple[nn.Parameter, bool]] = []
-        if not names:
-            return
-        missing = self._names - set(getattr(denoiser, "peft_config", {}))
-        if missing:
-            raise ValueError(
-                f"no adapter named {sorted(missing)} is loaded in the denoiser, only "
-                f"{sorted(getattr(denoiser, 'peft_config', {}))}: call load_lora_weights first"
-            )
-        # peft makes an adapter's weights trainable whenever it enables the adapter.
-        self._trainable = [(weight, weight.requires_grad) for weight in denoiser.parameters()]
-        self.refresh()
+        if names:
+            self._require_loaded()
+            # peft makes an adapter's weights trainable whenever it enables the adapter.
+            self._trainable = [(weight, weight.requires_grad) for weight in denoiser.parameters()]
 
-    def refresh(self) -> None:
-        """Note which other adapters are active now, as a user may have changed that."""
+    def begin(self) -> None:
+        """Note which adapters the user has active, to be called before the first `select`.
+
+        Raises:
+            ValueError: If an adapter is not loaded any more, or one is fused.
+        """
         if not self._names:
             return
         from peft.tuners.tuners_utils import BaseTunerLayer
 
+        self._require_loaded()
         for layer in self._denoiser.modules():
-            if not isinstance(layer, BaseTunerLayer):
-                continue
-            self._initial.setdefault(layer, (list(layer.active_adapters), layer.disable_adapters))
-            active = _active(layer)
-            if active != self._selected.get(layer):
-                self._kept[layer] = [name for name in active if name not in self._names]
+            if isinstance(layer, BaseTunerLayer):
+                if layer.merged:
+                    raise ValueError(
+                        "a LoRA is fused into the denoiser, whose layers then ignore which adapter "
+                        "is selected: call unfuse_lora()"
+                    )
+                self._users[layer] = (list(layer.active_adapters), layer.disable_adapters)
 
     def select(self, name: str | None) -> None:
-        """Use adapter `name` beside those that stay active, or for None only those."""
-        for layer, kept in self._kept.items():
+        """Use adapter `name` beside those that the user has active, or for None only those."""
+        for layer, (active, disabled) in self._users.items():
+            kept = [] if disabled else [other for other in active if other not in self._names]
             # A layer ignores the names of adapters that it does not have.
             wanted = kept if name is None else [*kept, name]
             if wanted and list(layer.active_adapters) != wanted:
                 layer.set_adapter(wanted)
             if layer.disable_adapters != (not wanted):
                 layer.enable_adapters(bool(wanted))
-            self._selected[layer] = wanted
 
-    def restore(self) -> None:
-        """Restore every layer to its initial state."""
-        for layer, (active, disabled) in self._initial.items():
+    def end(self) -> None:
+        """Restore what the user had active."""
+        for layer, (active, disabled) in self._users.items():
             layer.set_adapter(active)
             layer.enable_adapters(not disabled)
+        self._users = {}
         for weight, trainable in self._trainable:
             weight.requires_grad_(trainable)
 
-
-def _active(layer: Any) -> list[str]:
-    return [] if layer.disable_adapters else list(layer.active_adapters)
+    def _require_loaded(self) -> None:
+        loaded = sorted(getattr(self._denoiser, "peft_config", {}))
+        if missing := sorted(set(self._names) - set(loaded)):
+            raise ValueError(
+                f"no adapter named {missing} is loaded in the denoiser, only {loaded}: call "
+                "load_lora_weights first"
+            )

@@ -7,8 +7,10 @@ have it too: it is then dressed like the reference, in a copy that shares the al
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from deradiff.denoisers import uncompiled
@@ -48,6 +50,13 @@ def dressed_like(reference: nn.Module, aligned: nn.Module) -> nn.Module:
     reference, bare = uncompiled(reference), uncompiled(aligned)
     if attachments(reference) == attachments(bare):
         return aligned
+    if own := _own_settings(reference, bare):
+        if _is_bare(reference):
+            return aligned
+        raise InexactMixtureError(
+            f"the aligned denoiser's configuration has another {', '.join(own)} than the "
+            "reference's, and what is attached to the reference cannot be attached to it: detach it"
+        )
     _require_own_weights(reference)
     memo = _shared_weights(reference, bare)
     dressed = copy.deepcopy(reference, memo)
@@ -55,6 +64,42 @@ def dressed_like(reference: nn.Module, aligned: nn.Module) -> nn.Module:
         for name in _WRAPPERS:
             vars(module).pop(name, None)
     return dressed.eval().requires_grad_(False)
+
+
+def kept_processors(denoiser: nn.Module) -> Callable[[], None]:
+    """Return a function that restores the attention processors that the denoiser has now.
+
+    Pipelines that change them during a call, as for perturbed-attention guidance, restore what they
+    found, which in calls alongside is what another call has set.
+    """
+    found = [(m, m.processor) for m in denoiser.modules() if hasattr(m, "processor")]
+
+    def restore() -> None:
+        for module, processor in found:
+            if module.processor is not processor:
+                module.processor = processor
+
+    return restore
+
+
+def _own_settings(reference: nn.Module, aligned: nn.Module) -> list[str]:
+    """Return the configuration's settings that the aligned denoiser has for itself.
+
+    What it has not at all, an IP-Adapter may have added to the reference's.
+    """
+    ours, theirs = (dict(getattr(each, "config", {})) for each in (reference, aligned))
+    return [
+        name
+        for name, value in theirs.items()
+        if not name.startswith("_") and value is not None and ours.get(name) != value
+    ]
+
+
+def _is_bare(denoiser: nn.Module) -> bool:
+    """Return whether the denoiser is as its configuration makes it."""
+    with torch.device("meta"):
+        made = type(denoiser).from_config(denoiser.config)  # type: ignore[attr-defined]
+    return attachments(denoiser) == attachments(made)
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
+from diffusers import ConfigMixin
+from torch import Tensor, nn
 
-from deradiff.lockstep import cloned_generators
+from deradiff.call_copies import cloned_generators
 from deradiff.mixing import InexactMixtureError
 from deradiff.seeded_steps import seeded_step
 
@@ -52,14 +55,25 @@ def without_side_effects(arguments: Arguments, pipeline: type) -> Arguments:
     return arguments | quiet | ends_early | (drawn if "generator" in arguments else {})
 
 
-def settings(arguments: Arguments) -> tuple[Any, ...]:
-    """Return those arguments that can change how guidance works: numbers, flags and modes."""
-    return tuple(
-        sorted(
-            (name, repr(value))
-            for name, value in arguments.items()
-            if isinstance(value, int | float | str | type(None)) and "prompt" not in name
-        )
+def settings(arguments: Arguments, pipe: Any) -> tuple[Any, ...]:
+    """Return what can change how a call must be mixed: all but prompts, tensors and callbacks."""
+    generator = arguments.get("generator")
+    components = [c for c in pipe.components.values() if isinstance(c, ConfigMixin)]
+    stateful = [c for c in components if not isinstance(c, nn.Module)]
+    return (
+        len(generator) if isinstance(generator, list) else generator is not None,
+        *sorted((name, repr(v)) for name, v in arguments.items() if _counts(name, v)),
+        *((type(c), repr(c.config)) for c in stateful),
+    )
+
+
+def _counts(name: str, value: Any) -> bool:
+    return not (
+        isinstance(value, Tensor | torch.Generator)
+        or callable(value)
+        or name == "generator"
+        or "prompt" in name
+        or "image" in name
     )
 
 
@@ -74,17 +88,25 @@ def require_prompts_as_text(arguments: Arguments) -> None:
 
 
 @contextmanager
-def seeded(scheduler: Any, generator: Any) -> Iterator[None]:
-    """Let the scheduler's noise obey the generators during a call."""
-    if generator is None or "step" in vars(scheduler):
-        yield
-        return
+def seeded(scheduler: Any, generator: Any, count: Callable[[], None]) -> Iterator[None]:
+    """Let the scheduler's noise obey the generators during a call, and count its steps."""
     seed = getattr(scheduler, "noise_sampler_seed", None)
-    scheduler.step = seeded_step(scheduler, generator)
+    step = seeded_step(scheduler, generator)
+
+    @wraps(step)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        result = step(*args, **kwargs)
+        count()
+        return result
+
+    replaced = vars(scheduler).get("step")
+    scheduler.step = counted
     try:
         yield
     finally:
         del scheduler.step
+        if replaced is not None:
+            scheduler.step = replaced
         if hasattr(scheduler, "noise_sampler_seed"):
             scheduler.noise_sampler_seed = seed
 

@@ -10,17 +10,17 @@ sample. Only one lane runs at a time, in a fixed order, so nothing depends on ti
 from __future__ import annotations
 
 import contextvars
-import copy
 import functools
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, DiffusionPipeline
-from torch import Tensor, nn
+from diffusers import DiffusionPipeline
+from torch import Tensor
 
 from deradiff.mixing import InexactMixtureError
 from deradiff.random_state import kept_random_state, random_state, set_random_state
@@ -95,6 +95,7 @@ class Lane:
         context = contextvars.copy_context()
         # A new thread inherits none of these.
         modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+        self._autocast = _autocast_modes()
         work = functools.partial(self._work, *modes, threads=torch.get_num_threads())
         self._thread = threading.Thread(target=context.run, args=(work,), daemon=True)
 
@@ -154,7 +155,11 @@ class Lane:
 
         self.pipe.scheduler.step = meet
         try:
-            with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+            with ExitStack() as stack:
+                for mode in self._autocast:
+                    stack.enter_context(mode)
+                stack.enter_context(torch.inference_mode(inference))
+                stack.enter_context(torch.set_grad_enabled(grad))
                 self.result = self._call(self.pipe)
         except BaseException as error:
             self._arrivals.put(error)
@@ -168,6 +173,14 @@ class Lane:
         if isinstance(answer, _Cancelled):
             raise answer
         return answer
+
+
+def _autocast_modes() -> list[torch.autocast]:
+    return [
+        torch.autocast(device, dtype=torch.get_autocast_dtype(device))
+        for device in ("cpu", "cuda")
+        if torch.is_autocast_enabled(device)
+    ]
 
 
 def run_in_lockstep(lanes: Sequence[Lane], meet: Meeting) -> Any:
@@ -192,6 +205,7 @@ def run_in_lockstep(lanes: Sequence[Lane], meet: Meeting) -> Any:
             if len(here) < len(lanes):
                 raise InexactMixtureError("the models' calls take different numbers of steps")
             _require_same_sample(here)
+            _require_same_settings(lanes)
             answers = meet(here)
     finally:
         for lane in lanes:
@@ -200,35 +214,27 @@ def run_in_lockstep(lanes: Sequence[Lane], meet: Meeting) -> Any:
 
 def _require_same_sample(arrivals: Sequence[Arrival]) -> None:
     first = arrivals[0].sample
-    if not all(torch.equal(first, other.sample) for other in arrivals[1:]):
+    if not all(equal(first, other.sample) for other in arrivals[1:]):
         raise InexactMixtureError(
             "the models' calls have come to different samples: a callback that changes the latents "
             "cannot be used here, and random numbers must come from the images' generators"
         )
 
 
-def lane_pipe(pipe: DiffusionPipeline, components: Mapping[str, Any]) -> DiffusionPipeline:
-    """Return a shallow copy of a pipeline with other components.
-
-    Its scheduler and its guider, which remember earlier steps, are its own.
-    """
-    lane = copy.copy(pipe)
-    stateful = {
-        name: copy.deepcopy(component)
-        for name, component in pipe.components.items()
-        if isinstance(component, ConfigMixin) and not isinstance(component, nn.Module)
-    }
-    # Not by `setattr`, which would change the configuration that the copy shares.
-    vars(lane).update({**stateful, **components})
-    return lane
+def _require_same_settings(lanes: Sequence[Lane]) -> None:
+    """Raise if a callback has changed the first call, such as its guidance scale."""
+    first, *others = ({k: v for k, v in vars(lane.pipe).items() if _is_plain(v)} for lane in lanes)
+    if any(other != first for other in others):
+        raise InexactMixtureError(
+            "a callback has changed settings of the call, such as the guidance scale, which cannot "
+            "be done where each model is guided by itself"
+        )
 
 
-def cloned_generators(given: Any) -> Any:
-    """Return copies of a generator, or of a list of them, in the same state."""
-    if isinstance(given, torch.Generator):
-        clone = torch.Generator(device=given.device)
-        clone.set_state(given.get_state())
-        return clone
-    if isinstance(given, list | tuple):
-        return [cloned_generators(each) for each in given]
-    return given
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str | None)
+
+
+def equal(first: Tensor, second: Tensor) -> bool:
+    """Return whether two samples are equal, also where they are not finite."""
+    return torch.equal(first.nan_to_num(), second.nan_to_num())

@@ -9,9 +9,10 @@ from diffusers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from deradiff.call_copies import cloned_generators
 from deradiff.gaussian import Lam, geometric_mixture
-from deradiff.lockstep import Arrival, cloned_generators
-from deradiff.mixing import mix, prediction_of, with_prediction
+from deradiff.lockstep import Arrival
+from deradiff.mixing import mix, mix_fields, prediction_of, with_prediction
 from deradiff.reverse_step import reverse_step
 
 _OF_THE_CALL = ("generator", "return_dict")
@@ -34,8 +35,8 @@ def mixture_of_steps(
     if arrivals[0].model_output.shape[1] > arrivals[0].sample.shape[1]:
         return _of_learned_variances(weights, arrivals, scheduler)
     outputs = [arrival.with_output(arrival.model_output) for arrival in arrivals]
-    mixed = mix(weights, [prediction_of(output) for output in outputs])
-    return [with_prediction(output, mixed.clone()) for output in outputs]
+    mixed = mix_fields(weights, outputs)
+    return [with_prediction(mixed, prediction_of(mixed).clone()) for _ in outputs]
 
 
 def _of_learned_variances(

@@ -59,7 +59,32 @@ def mix_outputs(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
             mix([_of_image(w, i, len(predictions[0])) for w in weights], images)
             for i, images in enumerate(zip(*predictions, strict=True))
         ]
-    return with_prediction(outputs[0], mixed)
+    return with_prediction(_rest_mixed(weights, outputs), mixed)
+
+
+def mix_fields(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
+    """Return Σ weights · outputs, of every tensor in what a scheduler's step returns."""
+    mixed = mix(weights, [prediction_of(output) for output in outputs])
+    return with_prediction(_rest_mixed(weights, outputs), mixed)
+
+
+def _rest_mixed(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
+    """Return the first output with every tensor but its first mixed, such as sound to a video."""
+    first = outputs[0]
+    if isinstance(first, tuple | list):
+        return type(first)(
+            [
+                mix(weights, values) if i and isinstance(values[0], Tensor) else values[0]
+                for i, values in enumerate(zip(*outputs, strict=True))
+            ]
+        )
+    if isinstance(first, Tensor) or not dataclasses.is_dataclass(first):
+        return first
+    names = [field.name for field in dataclasses.fields(first)][1:]
+    tensors = [name for name in names if isinstance(getattr(first, name), Tensor)]
+    return dataclasses.replace(  # type: ignore[type-var]
+        first, **{name: mix(weights, [getattr(o, name) for o in outputs]) for name in tensors}
+    )
 
 
 def prediction_of(output: Any) -> Any:

@@ -33,7 +33,9 @@ class DenoiserMixture:
         weights: Returns the weights of the reference and of each of `aligned`.
 
     Attributes:
+        reference: The denoiser.
         timestep: The timestep of the latest forward pass.
+        passes: Number of forward passes of the denoiser since the call began.
         may_mix: Whether more than one model may have a weight.
         fixed: Weights that count instead of `weights`, while a lane runs.
         instead: Called for every output, while a probe or a lane runs.
@@ -45,11 +47,13 @@ class DenoiserMixture:
     def __init__(
         self, reference: nn.Module, aligned: Sequence[nn.Module | str], weights: Weights
     ) -> None:
-        self._reference, self._weights = reference, weights
+        self.reference, self._weights = reference, weights
         self._models: list[nn.Module | str | None] = [None, *aligned]
         self._adapters = Adapters(reference, [a for a in aligned if isinstance(a, str)])
         self._dressed: dict[int, nn.Module] = {}
         self.timestep: float | None = None
+        self.passes = 0
+        self._in_call = False
         self.may_mix = True
         self.fixed: tuple[Lam, ...] | None = None
         self.instead: Instead | None = None
@@ -67,14 +71,36 @@ class DenoiserMixture:
         registry = getattr(denoiser, "_diffusers_hook", None)
         return registry is not None and registry.get_hook(_HOOK) is not None
 
-    def refresh(self) -> None:
-        """Look again for what is attached to the reference, at the next forward pass."""
+    def begin(self) -> None:
+        """Prepare for a call: look again for what is attached to the reference.
+
+        Raises:
+            InexactMixtureError: If other code has taken the hook off the denoiser.
+        """
+        if not self._is_attached():
+            raise InexactMixtureError(
+                "other code has replaced the denoiser's forward since it was realigned, as "
+                "offloading does that was enabled before: realign first, and offload then"
+            )
         self._dressed = {}
-        self._adapters.refresh()
+        self._adapters.begin()
+        self._in_call, self.passes = True, 0
+
+    def end(self) -> None:
+        """Restore what `begin` has found."""
+        self._in_call = False
+        self._adapters.end()
 
     def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the mixture of the models' outputs, or what a probe puts in its place."""
-        self.timestep = timestep_of(self._reference, args, kwargs)
+        self.timestep = timestep_of(self.reference, args, kwargs)
+        self.passes += 1
+        if not self._in_call:
+            self.begin()
+            try:
+                return self._mixed(args, kwargs)
+            finally:
+                self.end()
         if self.instead is None:
             return self._mixed(args, kwargs)
         return self.instead(_shapes(args, kwargs), lambda: self._mixed(args, kwargs))
@@ -110,11 +136,31 @@ class DenoiserMixture:
                 "lam was exactly 0 or 1 when the call began and is not any more: set it before the "
                 "call, or give a function of the timestep"
             )
-        if has_block_cache(self._reference):
+        self.require_no_block_cache()
+
+    def require_no_block_cache(self) -> None:
+        """Raise InexactMixtureError if one model would reuse what another has computed."""
+        if has_block_cache(self.reference):
             raise InexactMixtureError(
                 "a block cache is enabled on the denoiser, and one model would reuse what another "
                 "has computed: call disable_cache() on it"
             )
+
+    def _is_attached(self) -> bool:
+        """Return whether our forward is still called, maybe by code that wrapped it later."""
+        mine = self._forward
+        return (
+            mine
+            in (
+                vars(self.reference).get("forward"),
+                vars(self.reference).get("_old_forward"),
+            )
+            or self._is_wrapped_by_hooks()
+        )
+
+    def _is_wrapped_by_hooks(self) -> bool:
+        registry = getattr(self.reference, "_diffusers_hook", None)
+        return registry is not None and registry._hook_order[-1:] != [_HOOK]
 
     def _run(
         self, model: nn.Module | str | None, device: torch.device, *, args: Any, kwargs: Any
@@ -123,7 +169,7 @@ class DenoiserMixture:
         if isinstance(model, nn.Module):
             dressed = self._dressed.get(id(model))
             if dressed is None:
-                dressed = self._dressed[id(model)] = dressed_like(self._reference, model)
+                dressed = self._dressed[id(model)] = dressed_like(self.reference, model)
             # The pipeline's own offloading does not move the aligned model.
             if next(dressed.parameters()).device != device:
                 dressed.to(device)
@@ -133,20 +179,18 @@ class DenoiserMixture:
 
     def remove(self) -> None:
         """Detach the models and restore the denoiser."""
-        registry = getattr(self._reference, "_diffusers_hook", None)
+        registry = getattr(self.reference, "_diffusers_hook", None)
         if registry is None or registry.get_hook(_HOOK) is not self._hook:
             return
-        if self._hook.active:
-            self._adapters.restore()
         # Code that wrapped our forward later, such as accelerate's offloading, still calls it.
         self._hook.active = False
-        if vars(self._reference).get("forward") is not self._forward:
+        if vars(self.reference).get("forward") is not self._forward:
             return
         registry.remove_hook(_HOOK, recurse=False)
         if not self._had_forward and not registry.hooks:
-            del self._reference.forward
+            del self.reference.forward
         if not self._had_registry and not registry.hooks:
-            del self._reference._diffusers_hook
+            del self.reference._diffusers_hook
 
 
 def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deradiff.lockstep import Arrival
+from deradiff.lockstep import Arrival, equal
 from deradiff.mixing import InexactMixtureError, prediction_of, with_prediction
 from deradiff.step_properties import noise_is_per_image, step_is_affine
 
@@ -98,12 +98,14 @@ class Affinity:
         passes: Number of the denoisers' forward passes, of which one shows an output's form.
         of_guidance: Whether what the pipeline does with model outputs is affine in them.
         of_steps: Whether the scheduler's steps are affine in the predictions.
+        complete: Whether the calls came to their end.
     """
 
     seeded: bool
     passes: int = 0
     of_guidance: bool = True
     of_steps: bool | None = None
+    complete: bool = True
     _drawn: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     _forms: dict[Any, Any] = field(default_factory=dict)
 
@@ -168,7 +170,7 @@ def same_step(arrivals: Sequence[Arrival], scheduler: Any, *, seeded: bool) -> S
             torch.manual_seed(0)
         answers.append(arrival.with_output(prediction))
     first = prediction_of(answers[0])
-    if not all(_equal(first, prediction_of(other)) for other in answers[1:]):
+    if not all(equal(first, prediction_of(other)) for other in answers[1:]):
         raise _disobedient(scheduler)
     return answers
 
@@ -184,10 +186,6 @@ def _disobedient(scheduler: Any) -> InexactMixtureError:
         f"{type(scheduler).__name__} draws noise that ignores the images' generators, so images at "
         "two λs could not be compared: use another scheduler"
     )
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    return torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
 def _random_like(prediction: Any, seed: int) -> Any:

@@ -16,8 +16,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from deradiff.calls import RealignedCalls
-from deradiff.denoisers import denoiser_name as denoiser_name
-from deradiff.denoisers import denoiser_names
+from deradiff.denoisers import denoiser_names, is_denoiser
 from deradiff.gaussian import Lam, mixture_weights
 from deradiff.mixing import InexactMixtureError
 from deradiff.mixture_hook import DenoiserMixture, Weights
@@ -96,12 +95,18 @@ class Realignment:
                 "the pipeline is already realigned: remove() that realignment first, and any hook "
                 "put on the denoiser after it"
             )
-        self._mixtures = {
-            name: DenoiserMixture(
-                getattr(pipe, name), [model[name] for model in models], self._weights_at(name)
-            )
-            for name in names
-        }
+        self._mixtures: dict[str, DenoiserMixture] = {}
+        try:
+            for name in names:
+                aligned_ones = [model[name] for model in models]
+                _require_only_in(pipe, name, aligned_ones)
+                self._mixtures[name] = DenoiserMixture(
+                    getattr(pipe, name), aligned_ones, self._weights_at(name)
+                )
+        except Exception:
+            for mixture in self._mixtures.values():
+                mixture.remove()
+            raise
         extras = [{k: v for k, v in model.items() if k not in names} for model in models]
         self._calls = RealignedCalls(pipe, self._mixtures, extras, probe=probe)
 
@@ -144,6 +149,11 @@ class Realignment:
         """How models were mixed in the latest call, in words; None if only one model ran."""
         return self._calls.way
 
+    @property
+    def step_index(self) -> int:
+        """Number of the scheduler's steps that the present or latest call has taken."""
+        return self._calls.step_index
+
     def effects(self, *args: Any, **kwargs: Any) -> list[Effect]:
         """Measure, for a call with these arguments, whether each aligned model changes anything."""
         return self._calls.effects(args, kwargs)
@@ -171,6 +181,18 @@ class Realignment:
             return None if _is_schedule(self._lams[name]) else self.weights(0.0, name)
 
         return weights
+
+
+def _require_only_in(pipe: DiffusionPipeline, name: str, aligned: Sequence[Any]) -> None:
+    """Raise ValueError if an adapter also changes another component, which stays as it is."""
+    adapters = {each for each in aligned if isinstance(each, str)}
+    for other, component in pipe.components.items():
+        shared = adapters & set(getattr(component, "peft_config", None) or {})
+        if other != name and shared and not is_denoiser(component):
+            raise ValueError(
+                f"adapter {shared.pop()!r} is also loaded in {other}, which realignment cannot "
+                "mix: delete it there"
+            )
 
 
 def _is_schedule(lam: object) -> bool:

@@ -27,7 +27,7 @@ def seeded_step(scheduler: SchedulerMixin, generator: Generators) -> Step:
         scheduler: The scheduler; `noise_sampler_seed` is set on it.
         generator: The call's generators; None leaves the step as it is.
     """
-    step: Step = type(scheduler).step.__get__(scheduler)
+    step: Step = scheduler.step
     if generator is None:
         return step
     if getattr(scheduler, "noise_sampler_seed", 0) is None:

@@ -16,7 +16,8 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from deradiff.lockstep import Arrival, cloned_generators
+from deradiff.call_copies import cloned_generators
+from deradiff.lockstep import Arrival
 from deradiff.random_state import kept_random_state
 from deradiff.seeded_steps import seeded_step
 
@@ -60,7 +61,7 @@ def noise_is_per_image(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
     with kept_random_state():
         for images in (slice(None), slice(1, 2)):
             generators = [cloned_generators(each) for each in given[images]]
-            step = seeded_step(copy.deepcopy(scheduler), generators)
+            step = seeded_step(_unpatched_copy(scheduler), generators)
             output, sample = arrival.model_output[images], arrival.sample[images]
             ends.append(step(output, arrival.timestep, sample, **kwargs, return_dict=False)[0])
     return bool((ends[0][1:2] - ends[1]).abs().max() <= _TOLERANCE * ends[0].abs().max())
@@ -68,7 +69,7 @@ def noise_is_per_image(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
 
 def _deviation(scheduler: Any, arrival: Arrival, scale: float) -> float:
     """Return the largest distance from affinity, relative to the samples, over some steps."""
-    copies = [copy.deepcopy(scheduler) for _ in range(3)]
+    copies = [_unpatched_copy(scheduler) for _ in range(3)]
     steps = [seeded_step(each, torch.Generator().manual_seed(1)) for each in copies]
     kwargs = _own(arrival.kwargs)
     sample, worst = arrival.sample.float(), 0.0
@@ -82,6 +83,13 @@ def _deviation(scheduler: Any, arrival: Arrival, scale: float) -> float:
         worst = max(worst, float(deviation / torch.stack(ends).abs().max().clamp(min=1e-6)))
         sample = ends[0]
     return worst
+
+
+def _unpatched_copy(scheduler: Any) -> Any:
+    """Return a copy whose step is its class's, not the one that stops a lane."""
+    copied = copy.deepcopy(scheduler)
+    vars(copied).pop("step", None)
+    return copied
 
 
 def _own(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from deradiff.formats.fused_layers import split_fused_layers
 from deradiff.formats.layer_names import LayerNames, match_layers
 from deradiff.formats.lora_adapter import add_adapter
-from deradiff.formats.lora_changes import LayerChange, is_complete
+from deradiff.formats.lora_changes import LayerChange, count_changes, is_complete
 from deradiff.formats.lora_conversion import convert_by_diffusers, require_same_rows
 from deradiff.formats.lora_keys import LayerParts, format_name, parse_keys
 from deradiff.formats.lora_merge import merged_copy
@@ -53,16 +53,17 @@ def load_lora(
     incomplete = [layer for layer, parts in layers.items() if not is_complete(parts)]
     if incomplete:
         raise AnchorError(f"layers of which a factor is missing: {some(incomplete)}")
+    mixed = [layer for layer, parts in layers.items() if count_changes(parts) > 1]
+    if mixed:
+        raise AnchorError(
+            f"layers that it changes in several ways at once: {some(mixed)}: merge the file into a "
+            "whole denoiser and give that folder"
+        )
     layers = split_fused_layers(layers)
     names = match_layers(layers, denoiser)
     _refuse_text_encoder(names, format_name(layers))
-    # Only peft writes `lora_A` without saying elsewhere in the file how to scale it.
-    from_peft = any(key.startswith("base_model.model.") for key in weights)
-    known = from_peft or (file.parent / "adapter_config.json").is_file()
-    scales = (
-        Scales(None)
-        if from_peft and strength is not None and not _has_config(file)
-        else read_scales(file, metadata, component, needs_config=known)
+    scales = read_scales(
+        file, metadata, component=component, keys=weights, has_strength=strength is not None
     )
     if names.unknown:
         unknown = names.unknown
@@ -80,10 +81,6 @@ def load_lora(
         )
         layers = converted
     return _apply(denoiser, _changes(layers, names, scales), strength=strength)
-
-
-def _has_config(file: Path) -> bool:
-    return (file.parent / "adapter_config.json").is_file()
 
 
 def _changes(

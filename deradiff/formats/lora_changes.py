@@ -22,6 +22,7 @@ from torch import Tensor
 from deradiff.options import AnchorError
 
 _RANK_FROM = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+_KINDS = (("down", "up", "mid"), "diff", "hada", "lokr")
 _NEEDED = ("down", "up"), ("diff",), ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
 
@@ -103,6 +104,11 @@ def is_complete(parts: Mapping[str, Tensor]) -> bool:
             for n in (1, 2)
         )
     return any(set(needed) <= parts.keys() for needed in _NEEDED)
+
+
+def count_changes(parts: Mapping[str, Tensor]) -> int:
+    """Return the number of separate changes that the parts of a layer make up."""
+    return sum(any(role.startswith(kind) for role in parts) for kind in _KINDS)
 
 
 def _two_dimensional(factor: Tensor) -> Tensor:

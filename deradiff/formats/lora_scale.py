@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from deradiff.formats.lora_changes import rank_of
+from deradiff.formats.weights import some
 from deradiff.options import AnchorError
 
 # Initialisations that change the base weights, so that the LoRA alone does not say what they are.
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _DIFFUSERS_METADATA = "lora_adapter_metadata"
+_ALPHAS = ("ss_network_alpha", "alpha")
+_PEFT_DEFAULT = 8  # of `r` and of `lora_alpha`, which its configurations may leave out
 
 
 class Scales:
@@ -25,13 +28,15 @@ class Scales:
     Args:
         config: peft's configuration of the adapter, or None if the file has none, where the
             convention of kohya and diffusers applies: alpha / rank, or 1 without an alpha.
+        alpha: The alpha of layers without one of their own, where there is no configuration.
 
     Raises:
         AnchorError: If the configuration is of an adapter that cannot be applied exactly.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None) -> None:
+    def __init__(self, config: Mapping[str, Any] | None, alpha: float | None = None) -> None:
         self._config = config
+        self._alpha = alpha
         if config is None:
             return
         kind = str(config.get("peft_type", "LORA")).upper()
@@ -51,54 +56,102 @@ class Scales:
         """Return the scale of a layer; the tensor `alpha` of the file comes first."""
         scale = float(parts["scalar"]) if "scalar" in parts else 1.0
         rank = rank_of(parts)
-        if rank is None:
-            return scale
-        if "alpha" in parts:
+        if rank is not None and "alpha" in parts:
             return scale * float(parts["alpha"]) / rank
-        return scale if self._config is None else scale * self._from_config(layer, rank)
+        if self._config is not None and "diff" not in parts:
+            return scale * self._from_config(self._config, layer, rank)
+        return scale if rank is None or self._alpha is None else scale * self._alpha / rank
 
-    def _from_config(self, layer: str, rank: int) -> float:
-        assert self._config is not None
-        default = self._config.get("lora_alpha", self._config.get("alpha", rank))
-        alpha = _pattern(self._config.get("alpha_pattern"), layer, default)
-        expected = _pattern(self._config.get("rank_pattern"), layer, self._config.get("r", rank))
-        if expected != rank:
+    @staticmethod
+    def _from_config(config: Mapping[str, Any], layer: str, rank: int | None) -> float:
+        default = config.get("lora_alpha", config.get("alpha", _PEFT_DEFAULT))
+        alpha = _pattern(config.get("alpha_pattern"), layer, default)
+        expected = _pattern(config.get("rank_pattern"), layer, config.get("r", _PEFT_DEFAULT))
+        # LoKr's factors may be whole matrices, which peft scales by the configured rank too.
+        if rank not in (None, expected):
             raise AnchorError(
                 f"the layer {layer} has rank {rank}, but the adapter's configuration says "
                 f"{expected}: it belongs to another file"
             )
-        divisor = math.sqrt(rank) if self._config.get("use_rslora") else rank
+        divisor = math.sqrt(expected) if config.get("use_rslora") else expected
         return float(alpha) / divisor
 
 
 def read_scales(
-    file: Path, metadata: Mapping[str, str], component: str, *, needs_config: bool
+    file: Path,
+    metadata: Mapping[str, str],
+    *,
+    component: str,
+    keys: Iterable[str],
+    has_strength: bool,
 ) -> Scales:
     """Return the scales of a LoRA file.
 
+    Looked at are, in this order, the file's tensors `alpha`, its own metadata, and the
+    `adapter_config.json` beside it, if the file is peft's.
+
     Args:
         file: The file; peft writes its `adapter_config.json` beside it.
-        metadata: The file's own metadata; diffusers writes the configuration there.
+        metadata: The file's own metadata; diffusers and kohya's scripts write the scale there.
         component: Name of the denoiser in the pipeline.
-        needs_config: Whether the file's keys are peft's, whose scale is only in a configuration.
+        keys: The file's keys.
+        has_strength: Whether the user states the scale that peft's keys leave open.
 
     Raises:
         AnchorError: If the configuration is missing or cannot be applied exactly.
     """
-    beside = file.parent / "adapter_config.json"
-    if needs_config and beside.is_file():
-        return Scales(json.loads(beside.read_text()))
+    names = list(keys)
+    # Only peft writes `lora_A` without saying elsewhere in the file how to scale it.
+    from_peft = any(name.startswith("base_model.model.") for name in names)
     if _DIFFUSERS_METADATA in metadata:
-        whole = json.loads(metadata[_DIFFUSERS_METADATA])
-        prefix = f"{component}."
-        config = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
-        return Scales(config or whole)
-    if needs_config:
+        return Scales(_own_config(json.loads(metadata[_DIFFUSERS_METADATA]), component))
+    has_alphas = any(name.endswith("alpha") for name in names)
+    if not has_alphas and (alpha := _alpha_of_metadata(metadata)) is not None:
+        return Scales(None, alpha)
+    beside = file.parent / "adapter_config.json"
+    if (from_peft or file.stem == "adapter_model") and beside.is_file():
+        return Scales(json.loads(beside.read_text()))
+    if from_peft and not has_strength:
         raise AnchorError(
             f"{file.name} has peft's keys, but no adapter_config.json lies beside it, and only "
             "that says by what to scale it: put it there, or set `strength` to lora_alpha / r"
         )
     return Scales(None)
+
+
+def _own_config(whole: Mapping[str, Any], component: str) -> Mapping[str, Any]:
+    """Return the part for one denoiser of the configurations that diffusers writes."""
+    # diffusers loads the file of a second denoiser with the prefix of the first.
+    for prefix in (f"{component}.", f"{component.removesuffix('_2')}."):
+        config = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
+        if config:
+            return config
+    if "r" in whole or "lora_alpha" in whole:
+        return whole
+    raise AnchorError(
+        f"its {_DIFFUSERS_METADATA} says nothing of the {component} ({some(whole)}), so that the "
+        "scale is unknown: correct it, or merge the file into a whole denoiser"
+    )
+
+
+def _alpha_of_metadata(metadata: Mapping[str, str]) -> float | None:
+    """Return the alpha that the metadata of trainers' scripts gives for every layer, or None."""
+    stated = {metadata[name] for name in _ALPHAS if metadata.get(name, "None") != "None"}
+    if not stated:
+        return None
+    try:
+        (alpha,) = {float(each) for each in stated}
+    except ValueError as error:
+        raise AnchorError(
+            f"its metadata gives no single number as alpha ({some(sorted(stated))}), and its "
+            "layers have none of their own: correct it, or merge the file into a whole denoiser"
+        ) from error
+    if "conv_alpha" in metadata.get("ss_network_args", ""):
+        raise AnchorError(
+            "its metadata gives convolutions another alpha, and its layers have none of their "
+            "own: merge the file into a whole denoiser"
+        )
+    return alpha
 
 
 def _pattern(patterns: Mapping[str, Any] | None, layer: str, default: Any) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -45,7 +46,7 @@ def read_weights(path: Path, *, use_safetensors: bool) -> tuple[dict[str, Tensor
             content = content[outer]
     if not isinstance(content, Mapping):
         raise AnchorError(f"{path.name} holds a {type(content).__name__}, expected tensors by name")
-    return _unwrapped({k: v for k, v in content.items() if isinstance(v, Tensor)}), {}
+    return _unwrapped(dict(_tensors(content))), {}
 
 
 def read_shards(folder: Path, names: Sequence[str], *, use_safetensors: bool) -> dict[str, Tensor]:
@@ -133,11 +134,22 @@ def _refuse_pickles_only(names: Sequence[str]) -> None:
         )
 
 
+def _tensors(content: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a pickled file, and the alphas of a LoRA, which may be plain numbers."""
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            yield key, value
+        elif key.endswith("alpha"):
+            yield key, torch.tensor(float(value))
+
+
 def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights under their own names, without those that wrappers of torch add."""
     plain: dict[str, Tensor] = {}
     for key, weight in weights.items():
         for wrapper in _WRAPPERS:
             key = key.replace(wrapper, "")
+        if key in plain:
+            raise AnchorError(f"holds {key} twice, with and without a wrapper's name: keep one")
         plain[key] = weight
     return plain

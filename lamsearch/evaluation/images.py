@@ -19,7 +19,7 @@ from lamsearch.config.settings import SamplingSettings
 from lamsearch.errors import EvaluationError, SettingsError
 from lamsearch.evaluation.image_plan import PlannedImage
 from lamsearch.evaluation.prompt_encoder import Prompts
-from lamsearch.evaluation.step_schedule import FirstSteps
+from lamsearch.evaluation.step_schedule import first_steps
 from lamsearch.rewards import Panel
 from lamsearch.rewards.panel import PanelScores
 from lamsearch.study.records import Batch, Evaluation
@@ -82,7 +82,11 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
         """Yield the scores of those images of an evaluation that it does not have yet."""
         steps, lam = self._sampling.aligned_steps, evaluation.lam
-        self._realignment.lam = lam if steps is None else FirstSteps(lam, steps)
+        realignment = self._realignment
+        if steps is None:
+            realignment.lam = lam
+        else:
+            realignment.lam = first_steps(lam, steps, lambda: realignment.step_index)
         if evaluation.images is None:
             raise ValueError(f"evaluation {evaluation.number} names no images to generate")
         ids = [i for start, stop in evaluation.images for i in range(start, stop)]

@@ -96,6 +96,20 @@ def test_it_is_attached_to_both(sd15: StableDiffusionPipeline, what: str, when: 
     assert all(torch.equal(w, untouched[name]) for name, w in aligned.state_dict().items())
 
 
+def test_an_aligned_denoiser_keeps_its_own_configuration(sd15: StableDiffusionPipeline) -> None:
+    config = {name: value for name, value in sd15.unet.config.items() if name[0] != "_"}
+    other = type(sd15.unet).from_config({**config, "norm_eps": 0.1, "act_fn": "gelu"})
+    other.load_state_dict(perturb(sd15.unet, seed=1).state_dict())
+    other.eval()
+    whole = copy.deepcopy(sd15)
+    whole.unet = other
+    with realign(sd15, other, 1.0):
+        assert torch.equal(latents_of(sd15), latents_of(whole))
+        enable_freeu(sd15)
+        with pytest.raises(InexactMixtureError, match="another .*norm_eps"):
+            latents_of(sd15)
+
+
 def test_a_lora_anchor_comes_on_top_of_an_active_one(sd15: StableDiffusionPipeline) -> None:
     add_style(sd15.unet)
     reference = latents_of(sd15)

@@ -87,6 +87,24 @@ def test_clipped_steps_are_mixed_by_theorem_1(
     assert (unchecked - expected).abs().max() > 1e-3
 
 
+def test_several_aligned_models_and_lams_by_the_step(sd15: StableDiffusionPipeline) -> None:
+    """Appendix A.4, at clipped steps."""
+    models = [perturb(sd15.unet, seed=seed, scale=0.1) for seed in (1, 2)]
+    make = lambda: DDIMScheduler(**SCHEDULE, clip_sample=True)  # noqa: E731
+    sd15.scheduler = make()
+    with realign(sd15, models, [0.3, 0.5]) as realignment:
+        found = latents_of(sd15)
+        assert realignment.way == "reverse steps mixed"
+        realignment.lam = lambda timestep: [0.3, 0.5]
+        assert torch.equal(latents_of(sd15), found)
+        realignment.lam = lambda timestep: [0.0, 1.0]
+        second = latents_of(sd15)
+    expected = algorithm_1(sd15, [sd15.unet, *models], make(), [0.3, 0.5])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    with realign(sd15, models[1], 1.0):
+        torch.testing.assert_close(second, latents_of(sd15), rtol=1e-5, atol=1e-5)
+
+
 def test_guidance_rescale_is_applied_to_each_model(sdxl: StableDiffusionXLPipeline) -> None:
     """One deterministic step is affine, so that its ends can be mixed by hand."""
     sdxl.scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False)

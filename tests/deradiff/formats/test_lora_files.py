@@ -402,3 +402,81 @@ def test_sd3_with_fused_layers(tmp_path: Path) -> None:
         layer = transformer.get_submodule(name)
         merged = layer.base_layer.weight + layer.get_delta_weight("aligned")
         torch.testing.assert_close(merged, expected.get_submodule(name).weight)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "strength", "scale"),
+    [
+        ({"lora_adapter_metadata": '{"unet.r": 2, "unet.lora_alpha": 4}'}, None, 2.0),
+        ({"lora_adapter_metadata": '{"unet.r": 2, "unet.lora_alpha": 4}'}, 0.5, 1.0),
+        ({"lora_adapter_metadata": '{"r": 2}'}, None, 4.0),  # peft's own default is alpha = 8
+        ({"alpha": "1"}, None, 0.5),
+        ({"ss_network_alpha": "1.0", "alpha": "1"}, None, 0.5),
+        ({"ss_network_alpha": "None"}, None, 1.0),
+    ],
+)
+def test_the_files_own_metadata_comes_before_a_configuration_beside_it(
+    tmp_path: Path,
+    sd15: StableDiffusionPipeline,
+    metadata: dict[str, str],
+    strength: float | None,
+    scale: float,
+) -> None:
+    given = factors(sd15.unet, attention_layers(sd15.unet), varied=False)
+    expected = changed(sd15.unet, {name: (a, b, 2 * scale) for name, (a, b, _) in given.items()})
+    state = dotted(given, "unet.", "lora_A", "lora_B")
+    file = save(state, tmp_path / "mine.safetensors", metadata)
+    (tmp_path / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 64}')
+    assert_same(load(sd15, file, strength=strength), expected)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"lora_adapter_metadata": '{"prior.r": 2}'}, r"says nothing of the unet \(prior\.r\)"),
+        ({"alpha": "two"}, r"no single number as alpha \(two\)"),
+        ({"alpha": "1", "ss_network_alpha": "2"}, r"no single number as alpha \(1, 2\)"),
+        ({"alpha": "1", "ss_network_args": '{"conv_alpha": 2}'}, "convolutions another alpha"),
+    ],
+)
+def test_an_unclear_scale_is_refused(
+    tmp_path: Path, sd15: StableDiffusionPipeline, metadata: dict[str, str], message: str
+) -> None:
+    given = factors(sd15.unet, attention_layers(sd15.unet), varied=False)
+    state = dotted(given, "unet.", "lora_A", "lora_B")
+    with pytest.raises(AnchorError, match=message):
+        load(sd15, save(state, tmp_path / "a.safetensors", metadata))
+
+
+def test_alphas_that_are_numbers_count(tmp_path: Path, sd15: StableDiffusionPipeline) -> None:
+    given = factors(sd15.unet, attention_layers(sd15.unet))
+    state = {k: float(t) if k.endswith("alpha") else t for k, t in kohya(given).items()}
+    torch.save(state, tmp_path / "a.pt")
+    expected = changed(sd15.unet, given)
+    assert_same(load(sd15, tmp_path / "a.pt", use_safetensors=False), expected)
+
+
+def test_lokr_of_whole_factors_is_scaled_by_its_configuration(
+    tmp_path: Path, sd15: StableDiffusionPipeline
+) -> None:
+    name = attention_layers(sd15.unet)[0]
+    out, wide = sd15.unet.get_submodule(name).weight.shape
+    first, second = torch.ones(2, 2), torch.randn(out // 2, wide // 2)
+    expected = changed(sd15.unet, {})
+    with torch.no_grad():
+        expected.get_submodule(name).weight += 0.25 * torch.kron(first, second)
+    key = f"base_model.model.{name}"
+    save({f"{key}.lokr_w1": first, f"{key}.lokr_w2": second}, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LOKR", "r": 16, "alpha": 4}')
+    assert_same(load(sd15, tmp_path), expected)
+
+
+def test_a_layer_changed_in_several_ways_is_refused(
+    tmp_path: Path, sd15: StableDiffusionPipeline
+) -> None:
+    name = attention_layers(sd15.unet)[0]
+    state = kohya(factors(sd15.unet, [name]))
+    key = f"lora_unet_{name.replace('.', '_')}"
+    state[f"{key}.diff"] = torch.ones_like(sd15.unet.get_submodule(name).weight)
+    with pytest.raises(AnchorError, match=rf"changes in several ways at once: {key}"):
+        load(sd15, save(state, tmp_path / "a.safetensors"))
