@@ -173,7 +173,9 @@ class RealignedCalls:
         ):
             for mixture in self._mixtures.values():
                 mixture.fixed = one_hot(model, len(self._extras) + 1)
-            return self._class.__call__(pipe, **arguments)
+            result = self._class.__call__(pipe, **arguments)
+        self._pipe.maybe_free_model_hooks()
+        return result
 
     def _in_lockstep(self, arguments: Arguments, way: Way) -> Any:
         """Call the pipeline once per model and mix where the calls meet."""

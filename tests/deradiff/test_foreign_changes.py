@@ -1,0 +1,166 @@
+"""What other code does to a realigned pipeline is followed, or refused; nothing is ignored."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
+from peft import LoraConfig
+from torch import Tensor
+
+from deradiff import InexactMixtureError, realign
+from tiny_pipelines import SCHEDULE, perturb
+
+pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
+PROMPTS = ["a red three", "a blue seven"]
+
+
+def latents_of(pipe: Any, **kwargs: Any) -> Tensor:
+    given: dict[str, Any] = {
+        "generator": [torch.Generator().manual_seed(seed) for seed in (1, 2)],
+        "num_inference_steps": 3,
+        "guidance_scale": 3.0,
+        "output_type": "latent",
+    }
+    latents: Tensor = pipe(PROMPTS, **given | kwargs).images
+    return latents
+
+
+def add_lora(unet: Any, name: str, seed: int = 7) -> None:
+    config = LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"], init_lora_weights=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet.add_adapter(config, name)
+
+
+def test_offloading_before_realigning_is_not_lost(sd15: StableDiffusionPipeline) -> None:
+    """diffusers takes accelerate's hooks off after each call, and ours with them."""
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, 1.0):
+        expected = latents_of(sd15)
+    sd15.enable_model_cpu_offload(device="cpu")
+    with realign(sd15, aligned, 1.0):
+        assert torch.equal(latents_of(sd15), expected)
+        with pytest.raises(InexactMixtureError, match="realign first, and offload then"):
+            latents_of(sd15)
+
+
+def test_offloading_after_realigning(sd15: StableDiffusionPipeline) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    sd15.scheduler = DDIMScheduler(**SCHEDULE, clip_sample=True)
+    with realign(sd15, aligned, 0.5):
+        expected = latents_of(sd15)
+        sd15.enable_model_cpu_offload(device="cpu")
+        for _ in range(3):
+            assert torch.equal(latents_of(sd15), expected)
+
+
+def test_a_copied_or_changed_pipeline_is_refused(sd15: StableDiffusionPipeline) -> None:
+    other = perturb(sd15.unet, seed=2)
+    with realign(sd15, perturb(sd15.unet, seed=1), 0.5):
+        with pytest.raises(InexactMixtureError, match="a copy of a realigned pipeline"):
+            latents_of(copy.copy(sd15))
+        sd15.unet, reference = other, sd15.unet
+        with pytest.raises(InexactMixtureError, match="unet has been replaced"):
+            latents_of(sd15)
+        sd15.unet = reference
+        latents_of(sd15)
+
+
+def test_a_realignment_that_fails_leaves_nothing(sd15: StableDiffusionPipeline) -> None:
+    before = latents_of(sd15)
+    with pytest.raises(ValueError, match="no adapter named"):
+        realign(sd15, [perturb(sd15.unet, seed=1), "absent"], [0.5, 0.5])
+    assert torch.equal(latents_of(sd15), before)
+    with realign(sd15, perturb(sd15.unet, seed=1), 0.5):
+        assert not torch.equal(latents_of(sd15), before)
+
+
+def test_adapters_that_change_meanwhile(sd15: StableDiffusionPipeline) -> None:
+    add_lora(sd15.unet, "aligned")
+    add_lora(sd15.unet, "style", seed=8)
+    sd15.unet.set_adapters(["style", "aligned"])
+    both = latents_of(sd15)
+    sd15.unet.set_adapters(["aligned"])
+    with realign(sd15, "aligned", 0.0) as realignment:
+        latents_of(sd15)
+        sd15.unet.set_adapters(["style"])
+        realignment.lam = 1.0
+        assert torch.equal(latents_of(sd15), both)
+        sd15.unet.disable_adapters()
+    assert all(
+        module.disable_adapters
+        for module in sd15.unet.modules()
+        if hasattr(module, "disable_adapters") and hasattr(module, "base_layer")
+    )
+    sd15.unet.enable_adapters()
+    with realign(sd15, "aligned", 1.0):
+        sd15.unet.fuse_lora(adapter_names=["style"])
+        with pytest.raises(ValueError, match=r"unfuse_lora\(\)"):
+            latents_of(sd15)
+        sd15.unet.unfuse_lora()
+        sd15.unet.delete_adapters("aligned")
+        with pytest.raises(ValueError, match="no adapter named"):
+            latents_of(sd15)
+
+
+def test_a_callback_that_changes_guidance_is_refused_in_lockstep(
+    sd15: StableDiffusionPipeline,
+) -> None:
+    def stronger(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        pipe._guidance_scale = 5.0
+        return kwargs
+
+    with realign(sd15, perturb(sd15.unet, seed=1), 0.5) as realignment:
+        assert latents_of(sd15, callback_on_step_end=stronger).isfinite().all()
+        assert realignment.way == "model outputs mixed"
+        with pytest.raises(InexactMixtureError, match="callback"):
+            latents_of(sd15, callback_on_step_end=stronger, guidance_rescale=0.7)
+
+
+def test_the_way_is_measured_again_for_other_calls(sd15: StableDiffusionPipeline) -> None:
+    class Disobedient(EulerDiscreteScheduler):
+        def step(self, model_output: Any, timestep: Any, sample: Any, **kwargs: Any) -> Any:
+            output = super().step(model_output, timestep, sample, **kwargs)
+            return (output[0] + torch.randn_like(sample), *output[1:])
+
+    sd15.scheduler = Disobedient(**SCHEDULE)
+    with realign(sd15, perturb(sd15.unet, seed=1), 0.5) as realignment:
+        latents_of(sd15, generator=None)
+        with pytest.raises(InexactMixtureError, match="Disobedient draws noise"):
+            latents_of(sd15)
+        sd15.scheduler = EulerDiscreteScheduler(**SCHEDULE)
+        latents_of(sd15)
+        assert realignment.way == "model outputs mixed"
+        sd15.scheduler = DDIMScheduler(**SCHEDULE, clip_sample=True)
+        latents_of(sd15)
+        assert realignment.way == "reverse steps mixed"
+
+
+def test_attention_processors_are_restored(sd15: StableDiffusionPipeline) -> None:
+    """Perturbed-attention guidance sets its own in each of the calls alongside."""
+    from diffusers import StableDiffusionPAGPipeline
+
+    pipe = StableDiffusionPAGPipeline(**sd15.components, requires_safety_checker=False)
+    pipe.set_pag_applied_layers(["mid"])
+    pipe.set_progress_bar_config(disable=True)
+    before = {name: type(each) for name, each in pipe.unet.attn_processors.items()}
+    with realign(pipe, perturb(pipe.unet, seed=1), 0.5):
+        latents_of(pipe, pag_scale=2.0)
+        latents_of(pipe, pag_scale=2.0, guidance_rescale=0.7)
+    assert {name: type(each) for name, each in pipe.unet.attn_processors.items()} == before
+
+
+def test_every_tensor_of_an_output_is_mixed() -> None:
+    from deradiff.mixing import mix_outputs
+
+    first, second = (
+        (torch.full((2, 3), a), torch.full((2, 4), b), "x") for a, b in ((0.0, 1.0), (2.0, 3.0))
+    )
+    picture, sound, rest = mix_outputs([0.5, 0.5], [first, second])
+    assert torch.equal(picture, torch.ones(2, 3))
+    assert torch.equal(sound, torch.full((2, 4), 2.0))
+    assert rest == "x"
