@@ -2,8 +2,9 @@
 
 The call runs in lockstep (`deradiff.lockstep`), always from the samples of its first lane.
 
-*Effect*: the reference, the aligned model, and the reference again, until the first step at which
-the outputs of the two models differ.
+*Effect*: the reference, the aligned model, and on a GPU, some of whose kernels are not
+deterministic, the reference again, until the first step at which the outputs of the two models
+differ by more than those of the reference do.
 
 *Affinity*: random tensors take the place of the models' outputs, x and y in two lanes and their
 mean in the third, through all steps of the call. What the pipeline hands to its scheduler in the
@@ -50,7 +51,7 @@ class Way(StrEnum):
 
 @dataclass
 class Effect:
-    """Reference, aligned model and reference again meet here, until an effect is found.
+    """Reference, aligned model and maybe the reference again meet here, until an effect is found.
 
     Attributes:
         seeded: Whether the call has generators, which its noise is then expected to obey.
@@ -81,7 +82,6 @@ class Effect:
         """
         reference, aligned, again = (self._outputs.pop(lane, []) for lane in range(3))
         self.finite = all(bool(x.isfinite().all()) for x in aligned)
-        # The reference runs twice, because some GPU kernels are not deterministic.
         self.found = _distance(reference, aligned) > _distance(reference, again)
         answers = same_step(arrivals, scheduler, seeded=self.seeded)
         if self.found or not self.finite:

@@ -55,7 +55,8 @@ class Build:
 
     def in_parallel(self, function: Callable[..., None], jobs: list[tuple[Path, tuple]]) -> None:
         """Run the jobs, given as (result, arguments), whose result is missing."""
-        run_jobs(function, [arguments for result, arguments in jobs if not result.exists()])
+        missing = [arguments for result, arguments in jobs if not result.exists()]
+        run_jobs(function, missing, processes=self.recipe.processes)
 
     def write_prompts(self) -> None:
         """Write the prompts of the search and the held-out ones."""

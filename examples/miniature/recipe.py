@@ -19,6 +19,7 @@ class Recipe:
         pool_parts: Sources that are sampled for the pool.
         comparisons: Labelled comparisons drawn from the pool.
         prompt_files: Number of prompts for the search, and held out.
+        processes: How many do the work; 0 is the build's own, None one for each core.
     """
 
     seed: int = 0
@@ -44,6 +45,7 @@ class Recipe:
     preference_steps: int = 800
     curve_points: int = 21
     curve_images: int = 1000
+    processes: int | None = None
 
 
 def smoke(recipe: Recipe) -> Recipe:
@@ -61,6 +63,8 @@ def smoke(recipe: Recipe) -> Recipe:
         pool=64,
         comparisons=200,
         preference_steps=3,
+        steps=4,
         curve_points=3,
         curve_images=8,
+        processes=0,  # the imports of others would take longer than the work
     )

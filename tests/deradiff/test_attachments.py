@@ -106,7 +106,7 @@ def test_an_aligned_denoiser_keeps_its_own_configuration(sd15: StableDiffusionPi
     with realign(sd15, other, 1.0):
         assert torch.equal(latents_of(sd15), latents_of(whole))
         enable_freeu(sd15)
-        with pytest.raises(InexactMixtureError, match="another .*norm_eps"):
+        with pytest.raises(InexactMixtureError, match=r"another .*norm_eps"):
             latents_of(sd15)
 
 

@@ -157,9 +157,8 @@ def test_attention_processors_are_restored(sd15: StableDiffusionPipeline) -> Non
 def test_every_tensor_of_an_output_is_mixed() -> None:
     from deradiff.mixing import mix_outputs
 
-    first, second = (
-        (torch.full((2, 3), a), torch.full((2, 4), b), "x") for a, b in ((0.0, 1.0), (2.0, 3.0))
-    )
+    first = (torch.zeros(2, 3), torch.ones(2, 4), "x")
+    second = (torch.full((2, 3), 2.0), torch.full((2, 4), 3.0), "y")
     picture, sound, rest = mix_outputs([0.5, 0.5], [first, second])
     assert torch.equal(picture, torch.ones(2, 3))
     assert torch.equal(sound, torch.full((2, 4), 2.0))
