@@ -21,6 +21,8 @@ _OPEN_CLIP = {
     "text_encoder": ("cond_stage_model.model.", "conditioner.embedders.0.model."),
     "text_encoder_2": ("conditioner.embedders.1.model.",),
 }
+# Tensors of the text encoder that are no weights of it.
+_NO_WEIGHTS = ("position_ids", "logit_scale")
 _ROOTS = ("cond_stage_model.", "conditioner.", "text_encoder")
 
 
@@ -72,6 +74,9 @@ def _differing(encoder: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
     missing = sorted(ours.keys() - theirs.keys())
     if missing:
         raise AnchorError(f"weights of its {name} are missing: {some(missing)}")
+    surplus = sorted(key for key in theirs.keys() - ours.keys() if not key.endswith(_NO_WEIGHTS))
+    if surplus:
+        raise AnchorError(f"{len(surplus)} weights fit no layer of its {name}: {some(surplus)}")
     if all(torch.equal(theirs[key].to(weight), weight) for key, weight in ours.items()):
         return None
     other = copy.deepcopy(encoder)

@@ -16,9 +16,9 @@ from deradiff.formats.sources import Source
 from deradiff.formats.weights import (
     component_files,
     model_files,
+    one_model,
     read_shards,
     read_weights,
-    shard_index,
     some,
 )
 from deradiff.formats.whole_weights import denoiser_from_weights, require_class
@@ -52,10 +52,11 @@ def load_component(
         for inner in (component, f"{component}_ema"):
             if source.has(f"{inner}/config.json"):
                 _log.info("using %s of %s", inner, source.root)
-                return {component: _load_denoiser(pipe, component, source.within(inner), options)}
+                inside = source.within(inner)
+                return {component: _load_denoiser(pipe, component, inside, scheduler, options)}
         is_denoiser = source.has("config.json") and not source.has("model_index.json")
         if is_denoiser and "_class_name" in _config(source):
-            return {component: _load_denoiser(pipe, component, source, options)}
+            return {component: _load_denoiser(pipe, component, source, scheduler, options)}
     names = source.top_level() if options.file is None else _named_file(source, options.file)
     files = model_files(names, use_safetensors=options.use_safetensors)
     if not files and (checkpoint := source.newest_checkpoint()) is not None:
@@ -107,7 +108,7 @@ def load_file(
 
 
 def _load_denoiser(
-    pipe: Any, component: str, source: Source, options: PipelineOptions
+    pipe: Any, component: str, source: Source, scheduler: Any, options: PipelineOptions
 ) -> nn.Module:
     """Return the denoiser of a folder in diffusers' layout."""
     _refuse_strength(options)
@@ -120,14 +121,11 @@ def _load_denoiser(
     )
     if variant != options.variant:
         _log.info("%s has no variant %s: using its plain files", source.root, options.variant)
-    absent = shard_index(source.fetch([n for n in names if n.endswith(".json")]), names)
-    shards = [n for n in absent if any(n.startswith(f.split("-of-")[0][:-6]) for f in files)]
-    if shards:
-        raise AnchorError(
-            f"cannot be loaded: files that its index names are missing: {some(shards)}"
-        )
-    root = source.fetch(files)
-    weights = read_shards(root, files, use_safetensors=options.use_safetensors)
+    root = source.fetch([n for n in names if n.endswith(".json")])
+    files = one_model(root, names, files)
+    source.fetch(files)
+    weights, metadata = read_shards(root, files, use_safetensors=options.use_safetensors)
+    require_markers(scheduler, weights, metadata)
     return _freeze(denoiser_from_weights(reference, weights, config), reference)
 
 

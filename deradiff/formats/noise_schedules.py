@@ -15,6 +15,22 @@ from torch import Tensor
 from deradiff.options import AnchorError
 
 _VAE = ("scaling_factor", "shift_factor", "latent_channels", "latents_mean", "latents_std")
+# Settings of flow matching that move its noise, with their defaults.
+_FLOW = {
+    "num_train_timesteps": 1000,
+    "use_dynamic_shifting": False,
+    "shift_terminal": None,
+    "invert_sigmas": False,
+}
+# Those that count only where the shift depends on the image's size, as it then does for both.
+_DYNAMIC = {
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "time_shift_type": "exponential",
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+}
+_EDM = ("num_train_timesteps", "sigma_min", "sigma_max", "sigma_data")
 _V_PREDICTION = {"v", "v_prediction"}
 
 
@@ -26,19 +42,16 @@ def require_same_schedule(reference: Any, aligned: Any, *, chosen: Collection[st
         aligned: The scheduler stored with the aligned model.
         chosen: Settings that the user chose for both, which are not compared.
     """
+    _require_equal("the kind of noise", _kind(reference), _kind(aligned))
     _require_equal("prediction_type", prediction_type(reference), prediction_type(aligned))
     _require_equal("rescale_betas_zero_snr", _zero_snr(reference), _zero_snr(aligned))
     ours, theirs = (getattr(each, "alphas_cumprod", None) for each in (reference, aligned))
     if not is_flow(reference) and ours is not None and theirs is not None:
         _require_equal_noise(ours, theirs)
-    for name, first, second in (
-        ("shift", _shift(reference), _shift(aligned)),
-        (
-            "use_dynamic_shifting",
-            bool(_setting(reference, "use_dynamic_shifting")),
-            bool(_setting(aligned, "use_dynamic_shifting")),
-        ),
-    ):
+    settings = {name: (_setting(reference, name), _setting(aligned, name)) for name in _EDM}
+    if _kind(reference) != "EDM":
+        settings = _flow_settings(reference, aligned) if is_flow(reference) else {}
+    for name, (first, second) in settings.items():
         if name not in chosen:
             _require_equal(name, first, second)
     # Samplers differ in how they space their steps; a zero terminal SNR needs the first one.
@@ -59,14 +72,24 @@ def require_markers(
     reference: Any, weights: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Raise AnchorError if a file says that it was trained for another prediction or noise."""
+    for name, (ours, stated) in marked(reference, weights, metadata).items():
+        _require_equal(name, ours, stated)
+
+
+def marked(
+    reference: Any, weights: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> dict[str, tuple[Any, Any]]:
+    """Return what a file says of its training, by setting: the scheduler's value and the file's."""
     said = metadata.get("modelspec.prediction_type", "").lower()
     is_v = "v_pred" in weights or said in _V_PREDICTION
     is_v = is_v or metadata.get("ss_v_parameterization", "").lower() == "true"
+    found: dict[str, tuple[Any, Any]] = {}
     if is_v or said in ("epsilon", "eps"):
         stated = "v_prediction" if is_v else "epsilon"
-        _require_equal("prediction_type", prediction_type(reference), stated)
+        found["prediction_type"] = (prediction_type(reference), stated)
     if "ztsnr" in weights or metadata.get("ss_zero_terminal_snr", "").lower() == "true":
-        _require_equal("rescale_betas_zero_snr", _zero_snr(reference), True)
+        found["rescale_betas_zero_snr"] = (_zero_snr(reference), True)
+    return found
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -87,6 +110,23 @@ def prediction_type(scheduler: Any) -> str:
 
 def _zero_snr(scheduler: Any) -> bool:
     return bool(_setting(scheduler, "rescale_betas_zero_snr"))
+
+
+def _kind(scheduler: Any) -> str:
+    """Return which family of noise a scheduler describes."""
+    if "sigma_data" in scheduler.config:
+        return "EDM"
+    return "flow matching" if is_flow(scheduler) else "diffusion"
+
+
+def _flow_settings(reference: Any, aligned: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the settings to compare of two schedulers of flow matching, by name."""
+    both = reference, aligned
+    dynamic = all(_setting(each, "use_dynamic_shifting") for each in both)
+    wanted = {**_FLOW, **(_DYNAMIC if dynamic else {})}
+    values = {n: [each.config.get(n, default) for each in both] for n, default in wanted.items()}
+    pairs = {name: (first, second) for name, (first, second) in values.items()}
+    return {"shift": (_shift(reference), _shift(aligned)), **pairs}
 
 
 def _shift(scheduler: Any) -> Any:

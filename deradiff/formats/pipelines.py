@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from deradiff.formats.noise_schedules import require_same_latents, require_same_schedule
 from deradiff.formats.sources import Source
-from deradiff.formats.weights import component_files
+from deradiff.formats.weights import component_files, one_model
 from deradiff.options import AnchorError, PipelineOptions
 
 # Components that the aligned model need not share: images are decoded by the reference's own.
 _NOT_COMPARED = ("vae", "safety_checker", "feature_extractor", "image_processor", "scheduler")
 # Settings of a pipeline that do not change what it samples.
 _INERT = {"requires_safety_checker", "add_watermarker"}
+
+# Entries of a component's configuration that do not change what it computes.
+_INERT_CONFIG = {"architectures", "transformers_version", "dtype", "torch_dtype"}
 
 
 def is_whole_pipeline(source: Source) -> bool:
@@ -64,13 +67,20 @@ def differing_components(
     """Return the components of a whole pipeline, besides denoisers, that differ from `pipe`'s."""
     root = source.fetch(["model_index.json"])
     index = json.loads((root / "model_index.json").read_text())
+    theirs = {n: entry for n, entry in index.items() if isinstance(entry, list) and entry[0]}
+    mine = {name: each for name, each in pipe.components.items() if each is not None}
+    for name in sorted(theirs.keys() ^ mine.keys()):
+        if not name.startswith(_NOT_COMPARED):
+            owner = "the aligned" if name in theirs else "the reference's"
+            raise AnchorError(
+                f"only {owner} pipeline has a {name}: take it out there, or give the denoiser's "
+                "folder alone"
+            )
     found = {}
-    for name, entry in index.items():
-        ours = pipe.components.get(name)
-        if not isinstance(entry, list) or entry[0] is None or ours is None:
-            continue
+    for name, entry in theirs.items():
         if name in denoisers or name.startswith(_NOT_COMPARED):
             continue
+        ours = mine[name]
         folder = source.within(name)
         if isinstance(ours, nn.Module):
             component = _differing_module(ours, folder, _class(entry), options)
@@ -97,21 +107,43 @@ def _differing_module(
     ours: nn.Module, folder: Source, kind: Any, options: PipelineOptions
 ) -> nn.Module | None:
     """Return the aligned pipeline's module if its weights are not the reference's, else None."""
+    names = folder.top_level()
     files, variant = component_files(
-        folder.top_level(), variant=options.variant, use_safetensors=options.use_safetensors
+        names, variant=options.variant, use_safetensors=options.use_safetensors
     )
-    root = folder.fetch([*files, "*.json"])
-    if _same_tensors(ours, (root / name for name in files)):
+    files = one_model(folder.fetch(["*.json"]), names, files)
+    root = folder.fetch(files)
+    same_config = _same_config(ours, root, kind)
+    if same_config and _same_tensors(ours, (root / name for name in files)):
         return None
     dtype = next(weight.dtype for weight in ours.parameters())
     module: nn.Module = kind.from_pretrained(
         root, dtype=dtype, variant=variant, use_safetensors=files[0].endswith(".safetensors")
     )
     theirs, mine = module.state_dict(), ours.state_dict()
-    same = theirs.keys() == mine.keys() and all(_equal(mine[n], theirs[n]) for n in mine)
+    same = (
+        same_config
+        and theirs.keys() == mine.keys()
+        and all(_equal(mine[n], theirs[n]) for n in mine)
+    )
     if same:
         return None
     return module.to(next(ours.parameters()).device).eval().requires_grad_(False)
+
+
+def _same_config(ours: Any, root: Path, kind: Any) -> bool:
+    """Return whether a folder's configuration is the module's, apart from what changes nothing."""
+    if hasattr(kind, "config_class"):
+        theirs, mine = kind.config_class.from_pretrained(root).to_dict(), ours.config.to_dict()
+    else:
+        theirs, mine = kind.load_config(root), ours.config
+        mine = {name: mine.get(name) for name in theirs}
+    given, own = (json.loads(json.dumps(each, default=str)) for each in (theirs, dict(mine)))
+    return all(
+        given.get(name) == own.get(name)
+        for name in given.keys() | own.keys()
+        if not name.startswith("_") and name not in _INERT_CONFIG
+    )
 
 
 def _same_tensors(ours: nn.Module, files: Iterator[Path]) -> bool:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
-from diffusers import DiffusionPipeline, ModelMixin
-from diffusers.loaders.single_file_utils import fetch_diffusers_config
-from torch import nn
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_vae_checkpoint,
+    fetch_diffusers_config,
+)
+from torch import Tensor, nn
 
 from deradiff.denoisers import is_denoiser
 from deradiff.formats.checkpoint_text_encoders import differing_text_encoders
-from deradiff.formats.noise_schedules import require_markers
-from deradiff.formats.weights import read_weights
+from deradiff.formats.noise_schedules import marked
+from deradiff.formats.weights import SAFE, read_weights, some
 from deradiff.formats.whole_weights import denoiser_from_weights
 from deradiff.options import AnchorError, PipelineOptions
+
+_VAE = ("first_stage_model.", "vae.")
 
 
 def load_single_file(path: Path, options: PipelineOptions, **extra: Any) -> DiffusionPipeline:
@@ -30,6 +36,8 @@ def load_single_file(path: Path, options: PipelineOptions, **extra: Any) -> Diff
     Raises:
         AnchorError: If the configuration cannot be had, or a weight is missing or does not fit.
     """
+    if path.suffix != SAFE and path.suffix.lower() == SAFE:
+        raise AnchorError("diffusers reads only files that end in .safetensors: rename it to that")
     weights, metadata = read_weights(path, use_safetensors=options.use_safetensors)
     guessed = fetch_diffusers_config(weights)["pretrained_model_name_or_path"]
     config = str(Path(options.config).expanduser()) if options.config else guessed
@@ -58,8 +66,27 @@ def load_single_file(path: Path, options: PipelineOptions, **extra: Any) -> Diff
     # transformers fills missing weights with random ones.
     if differing := differing_text_encoders(pipe, weights):
         raise AnchorError(f"weights of its {', '.join(differing)} are not loaded as they are")
-    require_markers(pipe.scheduler, weights, metadata)
+    if "vae" not in extra:
+        _require_whole_vae(getattr(pipe, "vae", None), weights)
+    for setting, (ours, stated) in marked(pipe.scheduler, weights, metadata).items():
+        if ours != stated:
+            raise AnchorError(
+                f"{setting} differs: the file says {stated}, the configuration {config} {ours}: "
+                "set `config` to the folder of a pipeline with the former"
+            )
     return pipe
+
+
+def _require_whole_vae(vae: Any, weights: Mapping[str, Tensor]) -> None:
+    """Raise AnchorError if the file holds weights of a VAE that diffusers did not load."""
+    own = [key for key in weights if key.startswith(_VAE) and ".loss." not in key]
+    if not own or not isinstance(vae, AutoencoderKL):
+        return
+    used = convert_ldm_vae_checkpoint(dict(weights), config=vae.config).values()
+    # The conversion renames and reshapes tensors, which keep their memory.
+    places = {weight.data_ptr() for weight in used}
+    if left := sorted(key for key in own if weights[key].data_ptr() not in places):
+        raise AnchorError(f"{len(left)} weights fit no layer of its vae: {some(left)}")
 
 
 def _empty_denoiser(config: str, name: str, kind: str) -> nn.Module | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from deradiff.options import AnchorError
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 SAFE = ".safetensors"
+_SHARD = re.compile(r"-(\d+)-of-(\d+)(?=\.)")
 # Wrappers of torch that leave their name in the middle of a key.
 _WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
 # Files of a trainer's folder that hold no model.
@@ -31,7 +33,7 @@ def read_weights(path: Path, *, use_safetensors: bool) -> tuple[dict[str, Tensor
     Raises:
         AnchorError: If the file is pickled although that is refused, or does not hold tensors.
     """
-    if path.suffix == SAFE:
+    if path.suffix.lower() == SAFE:
         with safe_open(path, framework="pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return _unwrapped(weights), file.metadata() or {}
@@ -49,12 +51,19 @@ def read_weights(path: Path, *, use_safetensors: bool) -> tuple[dict[str, Tensor
     return _unwrapped(dict(_tensors(content))), {}
 
 
-def read_shards(folder: Path, names: Sequence[str], *, use_safetensors: bool) -> dict[str, Tensor]:
-    """Return the tensors of several files as one dictionary."""
+def read_shards(
+    folder: Path, names: Sequence[str], *, use_safetensors: bool
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of several files as one dictionary, and their metadata as another."""
     weights: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
     for name in names:
-        weights |= read_weights(folder / name, use_safetensors=use_safetensors)[0]
-    return weights
+        more, said = read_weights(folder / name, use_safetensors=use_safetensors)
+        if twice := weights.keys() & more.keys():
+            raise AnchorError(f"several of its files hold the weights {some(sorted(twice))}")
+        weights |= more
+        metadata |= said
+    return weights, metadata
 
 
 def component_files(
@@ -90,20 +99,40 @@ def component_files(
 def model_files(names: Sequence[str], *, use_safetensors: bool) -> list[str]:
     """Return the files of a folder that may hold a LoRA or a whole denoiser."""
     suffixes = (SAFE,) if use_safetensors else (SAFE, *PICKLES)
-    found = [n for n in names if n.endswith(suffixes) and not n.startswith(_NO_MODEL)]
-    safe = [n for n in found if n.endswith(SAFE)]
+    found = [n for n in names if n.lower().endswith(suffixes) and not n.startswith(_NO_MODEL)]
+    safe = [n for n in found if n.lower().endswith(SAFE)]
     if not found:
         _refuse_pickles_only(names)
     return safe or found
 
 
-def shard_index(folder: Path, names: Sequence[str]) -> list[str]:
-    """Return the shards that the indices of a folder name and the folder lacks."""
-    wanted: set[str] = set()
-    for name in names:
-        if name.endswith(".index.json"):
-            wanted |= set(json.loads((folder / name).read_text())["weight_map"].values())
-    return sorted(wanted - set(names))
+def one_model(folder: Path, names: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Return those of a component's weight files that make up one model.
+
+    Folders may still hold shards of an earlier save: the index says which belong together, and
+    without one there has to be exactly one complete set.
+
+    Args:
+        folder: The component's folder, in which its indices lie.
+        names: Names of all files directly in it.
+        files: What `component_files` returns.
+
+    Raises:
+        AnchorError: If shards are missing, or it is unclear which ones belong together.
+    """
+    if not all(_SHARD.search(name) for name in files):
+        return list(files)
+    indices = [set(_shards(folder / n)) for n in names if ".index." in n and n.endswith(".json")]
+    found = [shards for shards in indices if shards & set(files)]
+    if len(found) > 1:
+        raise AnchorError(f"several indices name its shards ({some(files)}): keep one of them")
+    if not found:
+        return _one_set(files)
+    if missing := sorted(found[0] - set(names)):
+        raise AnchorError(
+            f"cannot be loaded: files that its index names are missing: {some(missing)}"
+        )
+    return sorted(found[0])
 
 
 def some(names: Iterable[str], limit: int = 3) -> str:
@@ -111,6 +140,25 @@ def some(names: Iterable[str], limit: int = 3) -> str:
     all_names = list(names)
     text = ", ".join(all_names[:limit])
     return text if len(all_names) <= limit else f"{text}, … ({len(all_names)} in all)"
+
+
+def _shards(index: Path) -> Iterable[str]:
+    """Return the files that an index names."""
+    weight_map: dict[str, str] = json.loads(index.read_text())["weight_map"]
+    return weight_map.values()
+
+
+def _one_set(files: Sequence[str]) -> list[str]:
+    """Return the shards if their names are those of one complete set, numbered from 1."""
+    matches = [match for name in files if (match := _SHARD.search(name))]
+    totals = {(match.string[: match.start()], int(match[2])) for match in matches}
+    numbers = sorted(int(match[1]) for match in matches)
+    if len(totals) != 1 or numbers != list(range(1, max(total for _, total in totals) + 1)):
+        raise AnchorError(
+            f"its shards ({some(files)}) are not one complete set, and no index says which belong "
+            "together: remove those of other saves, or restore the index"
+        )
+    return list(files)
 
 
 def _variant(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,9 +17,11 @@ from deradiff.options import AnchorError
 # What a whole checkpoint holds beside its denoiser.
 _OTHER_PARTS = (
     *("first_stage_model.", "cond_stage_model.", "conditioner.", "vae.", "model_ema."),
-    *("text_encoder", "text_model.", "denoiser.sigmas", "posterior_", "sqrt_", "log_one_minus"),
+    *("text_encoder", "denoiser.sigmas", "posterior_", "sqrt_", "log_one_minus"),
 )
 _OTHER_KEYS = {"betas", "alphas_cumprod", "alphas_cumprod_prev", "lvlb_weights", "logvar"}
+# Scales of weights in eight bits, without which the weights themselves mean nothing.
+_QUANTIZED = ("scaled_fp8", "scale_weight", "weight_scale", "scale_input", "input_scale")
 MARKERS = {"v_pred", "ztsnr"}
 """Keys of a file without weights that say how it was trained."""
 
@@ -75,6 +77,9 @@ def _own_names(
     denoiser: nn.Module, weights: Mapping[str, Tensor], expected: set[str]
 ) -> dict[str, Tensor]:
     """Return the denoiser's weights under diffusers' names."""
+    quantized = sorted(key for key in weights if key.endswith(_QUANTIZED))
+    if quantized:
+        raise AnchorError(f"is quantized with scales ({some(quantized)}): dequantize it")
     original = _original_names(denoiser, expected)
     candidates = []
     for names in ({name: name for name in expected}, original):
@@ -91,7 +96,7 @@ def _own_names(
                 f"LoRA nor of a {type(denoiser).__name__}"
             )
     written = {prefix + name for name in names}
-    left = [key for key in weights if key not in written and not _is_other_part(key, prefix)]
+    left = [key for key in weights if key not in written and not _is_other_part(key)]
     if left:
         raise AnchorError(f"{len(left)} weights fit no layer of the denoiser: {some(sorted(left))}")
     return {own: weights[prefix + name] for name, own in names.items() if prefix + name in weights}
@@ -133,18 +138,26 @@ def _converted(denoiser: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor
     convert = known.get("checkpoint_mapping_fn")
     if convert is None:
         return {}
+    # Most conversions take out of this dictionary what they use, and forget the rest.
+    rest = dict(weights)
     try:
         found: dict[str, Tensor] = convert(
-            config=denoiser.config, checkpoint=dict(weights), checkpoint_keys=list(weights)
+            config=denoiser.config, checkpoint=rest, checkpoint_keys=list(weights)
         )
     except (KeyError, ValueError, RuntimeError, AttributeError, IndexError, TypeError) as error:
         raise AnchorError(f"is no checkpoint of a {type(denoiser).__name__} ({error})") from error
+    left = sorted(key for key in rest if not _is_other_part(key))
+    own = (weight for key, weight in weights.items() if not _is_other_part(key))
+    if left and _count(own) != _count(found.values()):
+        raise AnchorError(f"{len(left)} weights fit no layer of the denoiser: {some(left)}")
     return found
 
 
-def _is_other_part(key: str, prefix: str) -> bool:
-    if prefix and not key.startswith(prefix):
-        return True  # a part beside the denoiser, whatever it is called
+def _count(weights: Iterable[Tensor]) -> int:
+    return sum(weight.numel() for weight in weights)
+
+
+def _is_other_part(key: str) -> bool:
     return key in MARKERS or key in _OTHER_KEYS or key.startswith(_OTHER_PARTS)
 
 

@@ -21,7 +21,7 @@ class Pipelines(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         headings = ("pipeline", "diffusers class", "denoisers", "0 < λ < 1")
-        return self.parse_text_to_nodes(table(headings, (34, 30, 18, 18), _rows()))
+        return self.parse_text_to_nodes(table(headings, (30, 28, 14, 28), _rows()))
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:

@@ -68,7 +68,7 @@ class SearchProgress:
 
     def mixing(self, way: str) -> None:
         """Print how the models are mixed."""
-        self._console.print(f"mixing   {way}", markup=False)
+        self._console.print(f"mixture  {way}", markup=False)
 
     def finished(self, evaluation: Evaluation) -> None:
         """Print the evaluation's mean score above the bar."""

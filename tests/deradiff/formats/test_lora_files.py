@@ -466,7 +466,9 @@ def test_lokr_of_whole_factors_is_scaled_by_its_configuration(
     with torch.no_grad():
         expected.get_submodule(name).weight += 0.25 * torch.kron(first, second)
     key = f"base_model.model.{name}"
-    save({f"{key}.lokr_w1": first, f"{key}.lokr_w2": second}, tmp_path / "adapter_model.safetensors")
+    save(
+        {f"{key}.lokr_w1": first, f"{key}.lokr_w2": second}, tmp_path / "adapter_model.safetensors"
+    )
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LOKR", "r": 16, "alpha": 4}')
     assert_same(load(sd15, tmp_path), expected)
 

@@ -91,3 +91,34 @@ def test_an_incomplete_checkpoint_is_refused(tmp_path: Path, sd15_folder: Path) 
         file = save(state, tmp_path / "a.safetensors")
         with pytest.raises(AnchorError, match=rf"^reference .*a\.safetensors: {message}"):
             load_pipeline(str(file), options)
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("model.diffusion_model.extra.weight", "the denoiser"),
+        ("first_stage_model.decoder.extra.weight", "its vae"),
+        ("cond_stage_model.transformer.text_model.extra.weight", "its text_encoder"),
+        ("something.weight", "the denoiser"),
+    ],
+)
+def test_weights_left_over_are_refused(
+    tmp_path: Path, sd15_folder: Path, key: str, part: str
+) -> None:
+    state = checkpoint(tiny_pipelines.sd15()) | {key: torch.ones(2)}
+    file = save(state, tmp_path / "a.safetensors")
+    with pytest.raises(AnchorError, match=rf"1 weights fit no layer of {part}: .*weight"):
+        load_pipeline(str(file), PipelineOptions(config=str(sd15_folder)))
+
+
+def test_a_marker_that_the_configuration_contradicts(tmp_path: Path, sd15_folder: Path) -> None:
+    state = checkpoint(tiny_pipelines.sd15()) | {"v_pred": torch.ones(0)}
+    file = save(state, tmp_path / "a.safetensors")
+    with pytest.raises(AnchorError, match=r"the file says v_prediction, .*: set `config` to"):
+        load_pipeline(str(file), PipelineOptions(config=str(sd15_folder)))
+
+
+def test_a_suffix_in_capitals(tmp_path: Path, sd15_folder: Path) -> None:
+    file = save(checkpoint(tiny_pipelines.sd15()), tmp_path / "a.SAFETENSORS")
+    with pytest.raises(AnchorError, match=r"end in \.safetensors: rename it"):
+        load_pipeline(str(file), PipelineOptions(config=str(sd15_folder)))

@@ -247,3 +247,80 @@ def test_pickles_only_on_request_and_without_code(
     torch.save({"weights": aligned}, tmp_path / "code.pt")
     with pytest.raises(AnchorError, match="cannot be loaded"):
         load(sd15, tmp_path / "code.pt", use_safetensors=False)
+
+
+def test_two_models_in_one_file_are_refused(
+    tmp_path: Path, sd15: StableDiffusionPipeline, aligned: nn.Module
+) -> None:
+    other = {f"_orig_mod.{key}": weight for key, weight in sd15.unet.state_dict().items()}
+    file = save(aligned.state_dict() | other, tmp_path / "a.safetensors")
+    with pytest.raises(AnchorError, match="twice, with and without a wrapper's name"):
+        load(sd15, file)
+
+
+@pytest.mark.parametrize("root", ["text_model.", "te.", "clip_l.transformer.", "conv_in2."])
+@pytest.mark.parametrize("prefix", ["", "unet."])
+def test_weights_beside_the_denoiser_that_nobody_knows_are_refused(
+    tmp_path: Path, sd15: StableDiffusionPipeline, aligned: nn.Module, prefix: str, root: str
+) -> None:
+    state = {prefix + key: weight for key, weight in aligned.state_dict().items()}
+    state |= {f"{root}{name}": torch.ones(2) for name in ("weight", "bias")}
+    with pytest.raises(AnchorError, match=rf"2 weights fit no layer of the denoiser: {root}bias"):
+        load(sd15, save(state, tmp_path / "a.safetensors"))
+
+
+def test_the_scales_of_a_quantized_file_are_refused(
+    tmp_path: Path, sd15: StableDiffusionPipeline, aligned: nn.Module
+) -> None:
+    for key in ("scaled_fp8", "conv_in.scale_weight"):
+        file = save({**aligned.state_dict(), key: torch.ones(1)}, tmp_path / "a.safetensors")
+        with pytest.raises(AnchorError, match=rf"quantized with scales \({key}\): dequantize it"):
+            load(sd15, file)
+
+
+def test_what_a_conversion_leaves_over_is_refused(tmp_path: Path) -> None:
+    pipe = tiny_pipelines.flux()
+    file = save({"double_blocks.0.img_attn.other": torch.ones(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(AnchorError, match="is no checkpoint of a FluxTransformer2DModel"):
+        load_aligned(pipe, file, options=PipelineOptions())
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_shards_of_an_earlier_save_are_not_mixed_in(
+    tmp_path: Path, sd15: StableDiffusionPipeline, aligned: nn.Module, with_index: bool
+) -> None:
+    aligned.save_pretrained(tmp_path / "a", max_shard_size="60KB")
+    sd15.unet.save_pretrained(tmp_path / "b", max_shard_size="45KB")
+    if not with_index:
+        (tmp_path / "a" / "diffusion_pytorch_model.safetensors.index.json").unlink()
+        assert torch.equal(output(load(sd15, tmp_path / "a")), output(aligned))
+    for shard in (tmp_path / "b").glob("*-of-*"):
+        shard.rename(tmp_path / "a" / shard.name)
+    if with_index:
+        assert torch.equal(output(load(sd15, tmp_path / "a")), output(aligned))
+        return
+    with pytest.raises(AnchorError, match="are not one complete set, and no index says"):
+        load(sd15, tmp_path / "a")
+
+
+@pytest.mark.parametrize("suffix", ["SAFETENSORS", "Safetensors"])
+def test_a_suffix_in_capitals(
+    tmp_path: Path, sd15: StableDiffusionPipeline, aligned: nn.Module, suffix: str
+) -> None:
+    file = save(aligned.state_dict(), tmp_path / f"a.{suffix}")
+    for path in (file, tmp_path):
+        assert torch.equal(output(load(sd15, path)), output(aligned))
+
+
+def test_markers_in_the_files_of_a_folder(
+    tmp_path: Path, sd15: StableDiffusionPipeline, aligned: nn.Module
+) -> None:
+    aligned.save_pretrained(tmp_path)
+    file, state = tmp_path / "diffusion_pytorch_model.safetensors", aligned.state_dict()
+    for extra, metadata in (
+        ({"v_pred": torch.ones(0)}, None),
+        ({}, {"modelspec.prediction_type": "v"}),
+    ):
+        save({**state, **extra}, file, metadata)
+        with pytest.raises(AnchorError, match="prediction_type differs"):
+            load(sd15, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    EDMEulerScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -92,7 +94,9 @@ def test_schedulers_are_compared_by_what_they_compute() -> None:
     require_same_schedule(flow, same)
     with pytest.raises(AnchorError, match=r"shift differs: the reference has 3\.0, .* 1\.0"):
         require_same_schedule(flow, FlowMatchEulerDiscreteScheduler(shift=1.0))
-    with pytest.raises(AnchorError, match=r"prediction_type differs: .* epsilon, .* flow"):
+    with pytest.raises(
+        AnchorError, match=r"the kind of noise differs: .* diffusion, .* flow matching"
+    ):
         require_same_schedule(euler, flow)
 
 
@@ -125,3 +129,58 @@ def test_several_denoisers_each_have_a_location(
         load_aligned(sd15, {"transformer": tmp_path}, options=PipelineOptions())
     parts = load_aligned(sd15, {"unet": saved(tmp_path) / "unet"}, options=PipelineOptions())
     assert list(parts) == ["unet"]
+
+
+def test_the_noise_of_edm_is_a_kind_of_its_own() -> None:
+    euler, edm = EulerAncestralDiscreteScheduler(**SCHEDULE), EDMEulerScheduler()
+    for reference, aligned in ((euler, edm), (edm, euler)):
+        with pytest.raises(AnchorError, match="the kind of noise differs"):
+            require_same_schedule(reference, aligned)
+    require_same_schedule(edm, EDMEulerScheduler())
+    with pytest.raises(AnchorError, match=r"sigma_max differs: .* 80\.0, .* 700\.0"):
+        require_same_schedule(edm, EDMEulerScheduler(sigma_max=700.0))
+
+
+@pytest.mark.parametrize(
+    ("common", "setting"),
+    [
+        ({}, {"num_train_timesteps": 500}),
+        ({}, {"use_dynamic_shifting": True}),
+        ({}, {"shift_terminal": 0.1}),
+        ({}, {"invert_sigmas": True}),
+        ({"use_dynamic_shifting": True}, {"base_shift": 1.0}),
+        ({"use_dynamic_shifting": True}, {"max_shift": 3.0}),
+        ({"use_dynamic_shifting": True}, {"time_shift_type": "linear"}),
+    ],
+)
+def test_another_flow_is_refused(common: dict[str, Any], setting: dict[str, Any]) -> None:
+    reference = FlowMatchEulerDiscreteScheduler(**common)
+    require_same_schedule(reference, FlowMatchEulerDiscreteScheduler(**common))
+    other = FlowMatchEulerDiscreteScheduler(**common, **setting)
+    with pytest.raises(AnchorError, match=rf"{next(iter(setting))} differs"):
+        require_same_schedule(reference, other)
+    require_same_schedule(reference, other, chosen=list(setting))
+
+
+def test_a_text_encoder_with_another_configuration_is_its_own(
+    tmp_path: Path, sd15: StableDiffusionPipeline
+) -> None:
+    """The weights are the same, but the encoder computes something else with them."""
+    file = saved(tmp_path) / "text_encoder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_act": "relu"}))
+    parts = load_aligned(sd15, tmp_path, options=PipelineOptions())
+    assert list(parts) == ["unet", "text_encoder"]
+    assert parts["text_encoder"].config.hidden_act == "relu"
+
+
+def test_a_component_that_only_one_side_has_is_refused(
+    tmp_path: Path, sd15: StableDiffusionPipeline
+) -> None:
+    for number, (own, other, owner) in enumerate(
+        [(None, sd15.text_encoder, "the aligned"), (sd15.text_encoder, None, "the reference's")]
+    ):
+        folder = saved(tmp_path / str(number), text_encoder=other)
+        pipe = tiny_pipelines.sd15()
+        pipe.register_modules(text_encoder=own)
+        with pytest.raises(AnchorError, match=f"only {owner} pipeline has a text_encoder"):
+            load_aligned(pipe, folder, options=PipelineOptions())
