@@ -26,15 +26,6 @@ def denoiser_names(pipe: DiffusionPipeline) -> list[str]:
     return names
 
 
-def denoiser_name(pipe: DiffusionPipeline) -> str:
-    """Return the name of the first of the pipeline's denoisers, for most "unet" or "transformer".
-
-    Raises:
-        TypeError: If the pipeline has none.
-    """
-    return denoiser_names(pipe)[0]
-
-
 def is_denoiser(component: object) -> bool:
     """Return whether this is a module that maps a sample and a timestep to a model output."""
     if not isinstance(component, nn.Module):
