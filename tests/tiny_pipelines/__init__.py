@@ -10,5 +10,16 @@ from tiny_pipelines.stock import (
     sd15,
     sdxl,
 )
+from tiny_pipelines.stock import vae as _vae
 
-__all__ = ["SCHEDULE", "TEXT_WIDTH", "ddpm", "flux", "flux_prompt", "perturb", "sd15", "sdxl"]
+__all__ = [
+    "SCHEDULE",
+    "TEXT_WIDTH",
+    "_vae",
+    "ddpm",
+    "flux",
+    "flux_prompt",
+    "perturb",
+    "sd15",
+    "sdxl",
+]
