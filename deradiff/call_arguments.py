@@ -9,10 +9,9 @@ from functools import wraps
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from deradiff.call_copies import cloned_generators
+from deradiff.call_copies import cloned_generators, stateful_components
 from deradiff.mixing import InexactMixtureError
 from deradiff.seeded_steps import seeded_step
 
@@ -58,12 +57,10 @@ def without_side_effects(arguments: Arguments, pipeline: type) -> Arguments:
 def settings(arguments: Arguments, pipe: Any) -> tuple[Any, ...]:
     """Return what can change how a call must be mixed: all but prompts, tensors and callbacks."""
     generator = arguments.get("generator")
-    components = [c for c in pipe.components.values() if isinstance(c, ConfigMixin)]
-    stateful = [c for c in components if not isinstance(c, nn.Module)]
     return (
         len(generator) if isinstance(generator, list) else generator is not None,
         *sorted((name, repr(v)) for name, v in arguments.items() if _counts(name, v)),
-        *((type(c), repr(c.config)) for c in stateful),
+        *((type(c), repr(c.config)) for c in stateful_components(pipe).values()),
     )
 
 

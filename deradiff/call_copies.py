@@ -27,16 +27,21 @@ def lane_pipe(pipe: DiffusionPipeline, components: Mapping[str, Any]) -> Diffusi
             "would not run: take it off"
         )
     lane = copy.copy(pipe)
-    stateful = {
-        name: copy.deepcopy(component)
-        for name, component in pipe.components.items()
-        if isinstance(component, ConfigMixin) and not isinstance(component, nn.Module)
-    }
+    stateful = {name: copy.deepcopy(each) for name, each in stateful_components(pipe).items()}
     # Not by `setattr`, which would change the configuration that the copy shares.
     vars(lane).update({**stateful, **components})
     # Modules stay on their devices until the calls alongside have ended too.
     vars(lane)["maybe_free_model_hooks"] = lambda: None
     return lane
+
+
+def stateful_components(pipe: DiffusionPipeline) -> dict[str, Any]:
+    """Return the components that remember earlier steps of a call: the scheduler and a guider."""
+    return {
+        name: component
+        for name, component in pipe.components.items()
+        if isinstance(component, ConfigMixin) and not isinstance(component, nn.Module)
+    }
 
 
 def cloned_generators(given: Any) -> Any:

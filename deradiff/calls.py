@@ -19,6 +19,7 @@ from deradiff.call_arguments import (
     with_generator,
 )
 from deradiff.call_lanes import CallLanes, one_hot
+from deradiff.gaussian import Lam
 from deradiff.lockstep import Arrival, run_in_lockstep
 from deradiff.mixed_steps import mixture_of_steps, step_with_mixed_predictions
 from deradiff.mixing import InexactMixtureError, is_one, is_zero
@@ -131,14 +132,8 @@ class RealignedCalls:
 
     def _only_model(self) -> int | None:
         """Return the model that alone has a weight throughout the call, if that is known."""
-        constant = [mixture.constant_weights() for mixture in self._mixtures.values()]
-        alone = {
-            next((i for i, w in enumerate(weights) if is_one(w)), None)
-            for weights in constant
-            if weights is not None and sum(not is_zero(w) for w in weights) == 1
-        }
-        complete = all(w is not None and sum(not is_zero(x) for x in w) == 1 for w in constant)
-        return alone.pop() if complete and len(alone) == 1 else None
+        alone = {_only_one(mixture.constant_weights()) for mixture in self._mixtures.values()}
+        return alone.pop() if len(alone) == 1 else None
 
     def _way_of(self, arguments: Arguments) -> Way:
         own_condition = any(self._extras)
@@ -212,3 +207,9 @@ class RealignedCalls:
             # Guidance that looks into the denoiser finds nothing there: mixing steps is exact too.
             affinity.of_steps, affinity.complete = False, False
         return affinity
+
+
+def _only_one(weights: Sequence[Lam] | None) -> int | None:
+    """Return the index of the weight that is 1 where all others are 0, else None."""
+    counting = [(i, w) for i, w in enumerate(weights or ()) if not is_zero(w)]
+    return counting[0][0] if len(counting) == 1 and is_one(counting[0][1]) else None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from diffusers import DiffusionPipeline
-from torch import Tensor, nn
+from torch import nn
 
 
 def denoiser_names(pipe: DiffusionPipeline) -> list[str]:
@@ -34,15 +33,17 @@ def is_denoiser(component: object) -> bool:
     return _timestep_name(component) is not None and "conditioning_scale" not in names
 
 
-def timestep_of(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-    """Return the timestep that a denoiser is called with, as a number; the first of a batch."""
+def timestep_place(denoiser: nn.Module) -> tuple[str, int]:
+    """Return the name and the position of the timestep among the arguments of a denoiser's call.
+
+    Raises:
+        TypeError: If it takes none.
+    """
+    names = list(inspect.signature(type(uncompiled(denoiser)).forward).parameters)
     name = _timestep_name(denoiser)
-    if name in kwargs:
-        timestep = kwargs[name]
-    else:
-        parameters = list(inspect.signature(type(uncompiled(denoiser)).forward).parameters)
-        timestep = args[parameters.index(str(name)) - 1]
-    return float(timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep)
+    if name is None:
+        raise TypeError(f"{type(denoiser).__name__} takes no timestep, so it is no denoiser")
+    return name, names.index(name) - 1
 
 
 def uncompiled(module: nn.Module) -> nn.Module:

@@ -49,6 +49,12 @@ class Arrival:
     kwargs: dict[str, Any]
     generator: Generators = None
 
+    @property
+    def own_kwargs(self) -> dict[str, Any]:
+        """The keyword arguments that are the step's own, such as `eta`."""
+        of_the_call = ("generator", "return_dict")
+        return {name: value for name, value in self.kwargs.items() if name not in of_the_call}
+
     def with_output(self, model_output: Tensor) -> Any:
         """Return what the lane's scheduler returns for another prediction."""
         return self.step(model_output, self.timestep, self.sample, *self.rest, **self.kwargs)

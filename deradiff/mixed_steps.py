@@ -15,8 +15,6 @@ from deradiff.lockstep import Arrival
 from deradiff.mixing import mix, mix_fields, prediction_of, with_prediction
 from deradiff.reverse_step import reverse_step
 
-_OF_THE_CALL = ("generator", "return_dict")
-
 
 def step_with_mixed_predictions(weights: Sequence[Lam], arrivals: Sequence[Arrival]) -> list[Any]:
     """Take every lane's step with the mixture of their guided predictions."""
@@ -42,22 +40,19 @@ def mixture_of_steps(
 def _of_learned_variances(
     weights: Sequence[Lam], arrivals: Sequence[Arrival], scheduler: SchedulerMixin
 ) -> list[Any]:
-    kwargs = {k: v for k, v in arrivals[0].kwargs.items() if k not in _OF_THE_CALL}
     posteriors = [
-        reverse_step(scheduler, each.model_output, each.timestep, each.sample, **kwargs)
+        reverse_step(scheduler, each.model_output, each.timestep, each.sample, **each.own_kwargs)
         for each in arrivals
     ]
     mixture = geometric_mixture(posteriors[0], posteriors[1:], list(weights[1:]))
+    # Before the steps below advance them.
+    generators = cloned_generators([arrival.generator for arrival in arrivals])
     return [
         with_prediction(
             each.with_output(each.model_output), _draw(mixture, each.sample, generator=drawn)
         )
-        for each, drawn in zip(arrivals, _noise_states(arrivals), strict=True)
+        for each, drawn in zip(arrivals, generators, strict=True)
     ]
-
-
-def _noise_states(arrivals: Sequence[Arrival]) -> list[Any]:
-    return [cloned_generators(arrival.generator) for arrival in arrivals]
 
 
 def _draw(mixture: Any, sample: Tensor, *, generator: Any) -> Tensor:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from deradiff.adapters import Adapters
 from deradiff.attachments import dressed_like
-from deradiff.denoisers import has_block_cache, timestep_of
+from deradiff.denoisers import has_block_cache, timestep_place
 from deradiff.gaussian import Lam
 from deradiff.mixing import InexactMixtureError, is_one, is_zero, mix_outputs
 
 _HOOK = "deradiff.realignment"
 
-Weights = Callable[[float | None], "tuple[Lam, ...] | None"]
+Weights = Callable[["Tensor | float | None"], "tuple[Lam, ...] | None"]
 """Takes the denoiser's timestep; for None, returns None unless the weights are constant."""
 
 Instead = Callable[[Any, Callable[[], Any]], Any]
@@ -34,7 +34,8 @@ class DenoiserMixture:
 
     Attributes:
         reference: The denoiser.
-        timestep: The timestep of the latest forward pass.
+        timestep: The timestep of the latest forward pass, as the denoiser takes it. It is not
+            read here, since reading it from a GPU waits for all queued work.
         passes: Number of forward passes of the denoiser since the call began.
         may_mix: Whether more than one model may have a weight.
         fixed: Weights that count instead of `weights`, while a lane runs.
@@ -51,7 +52,8 @@ class DenoiserMixture:
         self._models: list[nn.Module | str | None] = [None, *aligned]
         self._adapters = Adapters(reference, [a for a in aligned if isinstance(a, str)])
         self._dressed: dict[int, nn.Module] = {}
-        self.timestep: float | None = None
+        self.timestep: Tensor | float = 0.0
+        self._timestep_name, self._timestep_position = timestep_place(reference)
         self.passes = 0
         self._in_call = False
         self.may_mix = True
@@ -93,7 +95,8 @@ class DenoiserMixture:
 
     def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the mixture of the models' outputs, or what a probe puts in its place."""
-        self.timestep = timestep_of(self.reference, args, kwargs)
+        in_kwargs = self._timestep_name in kwargs
+        self.timestep = kwargs[self._timestep_name] if in_kwargs else args[self._timestep_position]
         self.passes += 1
         if not self._in_call:
             self.begin()
@@ -106,7 +109,7 @@ class DenoiserMixture:
         return self.instead(_shapes(args, kwargs), lambda: self._mixed(args, kwargs))
 
     def _mixed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        weights = self.fixed if self.fixed else self._at(self.timestep or 0.0)
+        weights = self.fixed if self.fixed else self.weights_now()
         # A weight of exactly 0 costs no forward pass.
         active = [(w, m) for w, m in zip(weights, self._models, strict=True) if not is_zero(w)]
         if len(active) > 1:
@@ -123,10 +126,7 @@ class DenoiserMixture:
 
     def weights_now(self) -> tuple[Lam, ...]:
         """Return the weights at the timestep of the latest forward pass."""
-        return self._at(self.timestep or 0.0)
-
-    def _at(self, timestep: float) -> tuple[Lam, ...]:
-        weights = self._weights(timestep)
+        weights = self._weights(self.timestep)
         assert weights is not None
         return weights
 

@@ -175,7 +175,7 @@ class Realignment:
         self.remove()
 
     def _weights_at(self, name: str) -> Weights:
-        def weights(timestep: float | None) -> tuple[Lam, ...] | None:
+        def weights(timestep: Tensor | float | None) -> tuple[Lam, ...] | None:
             if timestep is not None:
                 return self.weights(timestep, name)
             return None if _is_schedule(self._lams[name]) else self.weights(0.0, name)

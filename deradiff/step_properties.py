@@ -28,7 +28,6 @@ _OUTPUT_SCALES = (1.0, 8.0)
 """Of the outputs that are tried: at the larger one every clipping of an image has an effect."""
 
 _TOLERANCE = 1e-4
-_OF_THE_CALL = ("generator", "return_dict")
 
 
 @torch.no_grad()
@@ -54,7 +53,7 @@ def noise_is_per_image(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
         scheduler: A scheduler whose first step is `arrival`; it is not changed.
         arrival: A call of its step. True unless it has several images with a generator each.
     """
-    given, kwargs = arrival.generator, _own(arrival.kwargs)
+    given, kwargs = arrival.generator, arrival.own_kwargs
     if not isinstance(given, list) or len(given) < 2 or len(arrival.sample) != len(given):
         return True
     ends = []
@@ -71,7 +70,7 @@ def _deviation(scheduler: Any, arrival: Arrival, scale: float) -> float:
     """Return the largest distance from affinity, relative to the samples, over some steps."""
     copies = [_unpatched_copy(scheduler) for _ in range(3)]
     steps = [seeded_step(each, torch.Generator().manual_seed(1)) for each in copies]
-    kwargs = _own(arrival.kwargs)
+    kwargs = arrival.own_kwargs
     sample, worst = arrival.sample.float(), 0.0
     draws = _random_outputs(arrival.model_output, scale)
     for timestep, first, second in zip(_timesteps(scheduler, arrival), draws, draws, strict=False):
@@ -90,11 +89,6 @@ def _unpatched_copy(scheduler: Any) -> Any:
     copied = copy.deepcopy(scheduler)
     vars(copied).pop("step", None)
     return copied
-
-
-def _own(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that are the step's own, such as `eta`."""
-    return {name: value for name, value in kwargs.items() if name not in _OF_THE_CALL}
 
 
 def _timesteps(scheduler: Any, arrival: Arrival) -> list[Any]:

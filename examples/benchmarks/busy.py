@@ -13,7 +13,6 @@ nothing else to do.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,11 +21,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import product
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from examples.benchmarks.environment import environment
+from examples.benchmarks.environment import environment, timing_arguments, timings
 from examples.benchmarks.startup import PROGRAM, SEARCH
 from lamsearch.process import SPIN_COUNT
 
@@ -84,15 +82,8 @@ def main(
     for name, found in seconds.items():
         alone, busy = median(found["alone"]), median(found["busy"])
         print(f"| {name} | {alone:.1f} | {busy:.1f} | {busy / alone:.1f} |")
-    command = f"python -m examples.benchmarks.busy --repetitions {repetitions}"
-    result = {"command": command, "environment": environment(), "seconds": seconds}
-    if output is not None:
-        Path(output).write_text(json.dumps(result, indent=1) + "\n")
-    return result
+    return timings("busy", seconds, repetitions=repetitions, output=output)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--output")
-    main(**vars(parser.parse_args()))
+    main(**timing_arguments(__doc__, repetitions=3))

@@ -11,8 +11,6 @@ Needs a Unix system.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from examples.benchmarks.environment import environment
+from examples.benchmarks.environment import environment, timing_arguments, timings
 
 PROGRAM = (sys.executable, "-c", "import sys; from lamsearch.cli import main; sys.exit(main())")
 """What the installed script `lamsearch` does."""
@@ -123,15 +121,8 @@ def main(repetitions: int = 5, output: str | None = None) -> dict[str, Any]:
     for name, found in seconds.items():
         goal = "–" if GOALS[name] is None else f"{GOALS[name]:g}"
         print(f"| {name} | {min(found):.2f} | {median(found):.2f} | {goal} |")
-    command = f"python -m examples.benchmarks.startup --repetitions {repetitions}"
-    result = {"command": command, "environment": environment(), "seconds": seconds}
-    if output is not None:
-        Path(output).write_text(json.dumps(result, indent=1) + "\n")
-    return result
+    return timings("startup", seconds, repetitions=repetitions, output=output)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--output")
-    main(**vars(parser.parse_args()))
+    main(**timing_arguments(__doc__, repetitions=5))

@@ -274,3 +274,22 @@ def test_the_denoiser_may_return_its_own_output_class(sd15: StableDiffusionPipel
         (plain,) = sd15.unet(*inputs, **condition, return_dict=False)
     assert type(output).__name__ == "UNet2DConditionOutput"
     assert torch.equal(output.sample, plain)
+
+
+class Unread(Tensor):
+    """A timestep on a GPU, so to speak: to read it would wait for all queued work."""
+
+    def __float__(self) -> float:
+        raise AssertionError("the timestep was read")
+
+
+@torch.no_grad()
+def test_only_a_function_of_the_timestep_reads_it(sd15: StableDiffusionPipeline) -> None:
+    sample, timestep = torch.randn(2, 4, 8, 8), torch.tensor(500.0).as_subclass(Unread)
+    condition = encode_prompts(sd15, PROMPTS)
+    with realign(sd15, perturb(sd15.unet, seed=1), 0.5) as realignment:
+        sd15.unet(sample, timestep, **condition)
+        sd15.unet(sample, timestep=timestep, **condition)
+        realignment.lam = lambda timestep: 0.5
+        with pytest.raises(AssertionError, match="was read"):
+            sd15.unet(sample, timestep, **condition)
