@@ -26,11 +26,34 @@ _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 def attachments(denoiser: nn.Module) -> dict[str, Any]:
-    """Return what can be attached to a denoiser: classes, processors and settings by module."""
+    """Return what can be attached to a denoiser: classes, processors, settings and torch's hooks.
+
+    By the name of the module.
+    """
     return {
-        name: (type(module), type(getattr(module, "processor", None)), _settings(module))
+        name: (
+            type(module),
+            type(getattr(module, "processor", None)),
+            _settings(module),
+            # Those of the denoiser itself see the mixture.
+            [*module._forward_pre_hooks.values(), *module._forward_hooks.values()] if name else [],
+        )
         for name, module in uncompiled(denoiser).named_modules()
     }
+
+
+def require_own_forwards(denoiser: nn.Module) -> None:
+    """Raise InexactMixtureError if other code has replaced the forward pass of a module inside.
+
+    Such code, as DeepCache, may keep what one model has computed and reuse it for another.
+    """
+    for name, module in uncompiled(denoiser).named_modules():
+        known = ("_hf_hook", "_diffusers_hook")  # offloading and casting, which change no result
+        if name and "forward" in vars(module) and not any(hook in vars(module) for hook in known):
+            raise InexactMixtureError(
+                f"other code has replaced the forward pass of {name} in the denoiser, which the "
+                "aligned model would lack or share: take it off"
+            )
 
 
 def dressed_like(reference: nn.Module, aligned: nn.Module) -> nn.Module:
@@ -106,8 +129,15 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and name != "training" and isinstance(value, _PLAIN)
+        if not name.startswith("_") and name != "training" and _is_plain(value)
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether this is a setting, or settings by the name of an adapter, as LoRA's scales."""
+    if isinstance(value, dict):
+        return all(isinstance(each, _PLAIN) for each in value.values())
+    return isinstance(value, _PLAIN)
 
 
 def _shared_weights(reference: nn.Module, aligned: nn.Module) -> dict[int, Any]:
@@ -115,7 +145,9 @@ def _shared_weights(reference: nn.Module, aligned: nn.Module) -> dict[int, Any]:
     own = dict(aligned.named_parameters()) | dict(aligned.named_buffers())
     memo: dict[int, Any] = {}
     for name, weight in (*reference.named_parameters(), *reference.named_buffers()):
-        if (counterpart := own.pop(name.replace(_BASE, ""), None)) is not None:
+        # The aligned model may have the same LoRA, or none.
+        place = name if name in own else name.replace(_BASE, "")
+        if (counterpart := own.pop(place, None)) is not None:
             _require_same_shape(name, weight, counterpart)
             memo[id(weight)] = counterpart
     if own:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from deradiff.call_copies import cloned_generators, stateful_components
 from deradiff.mixing import InexactMixtureError
-from deradiff.seeded_steps import seeded_step
+from deradiff.replaced_step import replace_step
+from deradiff.seeded_steps import Step, seed_noise, seeded_step
 
 Arguments = dict[str, Any]
 """By name."""
@@ -44,11 +44,7 @@ def with_generator(arguments: Arguments, pipeline: type) -> Arguments:
 def without_side_effects(arguments: Arguments, pipeline: type) -> Arguments:
     """Return the arguments of a call whose result nobody sees."""
     takes = _signature(pipeline).parameters
-    quiet = {
-        name: None
-        for name in arguments
-        if name.startswith("callback") and not name.endswith("inputs")
-    }
+    quiet = {name: None for name in arguments if _is_callback(name)}
     ends_early = {"output_type": "latent"} if "output_type" in takes else {}
     drawn = {"generator": cloned_generators(arguments.get("generator"))}
     return arguments | quiet | ends_early | (drawn if "generator" in arguments else {})
@@ -84,28 +80,42 @@ def require_prompts_as_text(arguments: Arguments) -> None:
         )
 
 
-@contextmanager
-def seeded(scheduler: Any, generator: Any, count: Callable[[], None]) -> Iterator[None]:
-    """Let the scheduler's noise obey the generators during a call, and count its steps."""
-    seed = getattr(scheduler, "noise_sampler_seed", None)
-    step = seeded_step(scheduler, generator)
+def has_callback(arguments: Arguments) -> bool:
+    """Return whether the call has a callback, which may change what is attached to a denoiser."""
+    return any(_is_callback(name) and value is not None for name, value in arguments.items())
 
-    @wraps(step)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        result = step(*args, **kwargs)
-        count()
+
+@contextmanager
+def seeded(scheduler: Any, generator: Any, taken: Callable[[Tensor, bool], None]) -> Iterator[None]:
+    """Let the scheduler's noise obey the generators during a call.
+
+    Args:
+        scheduler: The pipeline's.
+        generator: The call's generators.
+        taken: Called after each step with the sample before it, and whether the scheduler itself
+            has taken it, not a copy.
+    """
+    seed = getattr(scheduler, "noise_sampler_seed", None)
+    seed_noise(scheduler, generator)
+
+    def around(
+        own: Any, step: Step, model_output: Any, timestep: Any, sample: Any, *rest: Any, **kw: Any
+    ) -> Any:
+        result = seeded_step(step, generator)(model_output, timestep, sample, *rest, **kw)
+        taken(sample, own is scheduler)
         return result
 
-    replaced = vars(scheduler).get("step")
-    scheduler.step = counted
+    restore = replace_step(scheduler, around)
     try:
         yield
     finally:
-        del scheduler.step
-        if replaced is not None:
-            scheduler.step = replaced
+        restore()
         if hasattr(scheduler, "noise_sampler_seed"):
             scheduler.noise_sampler_seed = seed
+
+
+def _is_callback(name: str) -> bool:
+    return name.startswith("callback") and not name.endswith("inputs")
 
 
 def _signature(pipeline: Any) -> inspect.Signature:

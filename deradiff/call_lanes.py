@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from diffusers import DiffusionPipeline
+from torch import nn
 
 from deradiff.attachments import kept_processors
 from deradiff.call_arguments import Arguments, with_generator, without_side_effects
@@ -86,7 +87,7 @@ class CallLanes:
             for lane, each in enumerate(lanes):
                 each.reseed(lane if probe.seeded else 0)
             with suppress(Measured):
-                run_in_lockstep(lanes, lambda found: probe.meet(found, lanes[0].pipe.scheduler))
+                run_in_lockstep(lanes, probe.meet)
 
     def lane(self, arguments: Arguments, *, model: int, instead: Instead | None = None) -> Lane:
         """Return a lane in which one model runs: 0 is the reference."""
@@ -109,7 +110,11 @@ class CallLanes:
 
     def pipe_of(self, model: int) -> DiffusionPipeline:
         """Return a copy of the pipeline with the components of one model's pipeline."""
-        pipe = lane_pipe(self._pipe, self._extras[model - 1] if model else {})
+        own = self._extras[model - 1] if model else {}
+        for component in own.values():
+            if isinstance(component, nn.Module):
+                component.to(self._pipe._execution_device)
+        pipe = lane_pipe(self._pipe, own)
         pipe.__class__ = self.pipeline
         return pipe
 

@@ -8,11 +8,12 @@ from functools import wraps
 from typing import Any
 
 from diffusers import DiffusionPipeline
-from torch import OutOfMemoryError
+from torch import OutOfMemoryError, Tensor
 
 from deradiff.call_arguments import (
     Arguments,
     arguments_of,
+    has_callback,
     require_prompts_as_text,
     seeded,
     settings,
@@ -22,7 +23,7 @@ from deradiff.call_lanes import CallLanes, one_hot
 from deradiff.gaussian import Lam
 from deradiff.lockstep import Arrival, run_in_lockstep
 from deradiff.mixed_steps import mixture_of_steps, step_with_mixed_predictions
-from deradiff.mixing import InexactMixtureError, is_one, is_zero
+from deradiff.mixing import InexactMixtureError, is_one, is_zero, require_weight_per_image
 from deradiff.mixture_hook import DenoiserMixture
 from deradiff.probe import Affinity, Effect, Way
 
@@ -50,10 +51,12 @@ class RealignedCalls:
     ) -> None:
         self._pipe, self._mixtures, self._extras, self._probe = pipe, mixtures, extras, probe
         self._class = type(pipe)
+        for mixture in mixtures.values():
+            mixture.is_measured_in_calls = probe
         self._lanes = CallLanes(pipe, mixtures, extras)
         self._ways: dict[Any, Way] = {}
         self.way: Way | None = None
-        self.step_index = 0
+        self.step_index, self._has_callback = 0, False
         pipe.__class__ = self._taken_over()
 
     def effects(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Effect]:
@@ -114,7 +117,7 @@ class RealignedCalls:
             return result
 
     def _call_once(self, arguments: Arguments) -> Any:
-        self.step_index = 0
+        self.step_index, self._has_callback = 0, has_callback(arguments)
         alone = self._only_model()
         if alone == 0 or (alone is not None and not self._extras[alone - 1]):
             self.way = None
@@ -127,8 +130,13 @@ class RealignedCalls:
             return self._with_outputs_mixed(arguments, measured=True)
         return self._in_lockstep(arguments, self.way)
 
-    def _count(self) -> None:
-        self.step_index += 1
+    def _taken(self, sample: Tensor, by_pipe: bool) -> None:
+        """Note a step of the pipeline's scheduler, or of a copy of it."""
+        self.step_index += by_pipe
+        for mixture in self._mixtures.values():
+            require_weight_per_image(mixture.latest_weights, sample)
+            if self._has_callback:
+                mixture.look_again()
 
     def _only_model(self) -> int | None:
         """Return the model that alone has a weight throughout the call, if that is known."""
@@ -154,7 +162,7 @@ class RealignedCalls:
         for mixture in self._mixtures.values():
             mixture.may_mix = measured
         try:
-            with seeded(self._pipe.scheduler, arguments.get("generator"), self._count):
+            with seeded(self._pipe.scheduler, arguments.get("generator"), self._taken):
                 return self._class.__call__(self._pipe, **arguments)
         finally:
             for mixture in self._mixtures.values():
@@ -166,7 +174,7 @@ class RealignedCalls:
         pipe = self._lanes.pipe_of(model)
         with (
             self._lanes.under_way(),
-            seeded(pipe.scheduler, arguments.get("generator"), self._count),
+            seeded(pipe.scheduler, arguments.get("generator"), self._taken),
         ):
             for mixture in self._mixtures.values():
                 mixture.fixed = one_hot(model, len(self._extras) + 1)
@@ -183,10 +191,11 @@ class RealignedCalls:
         lanes = [self._lanes.lane(arguments, model=model) for model in range(models)]
 
         def meet(arrivals: Sequence[Arrival]) -> Sequence[Any]:
-            weights = self._lanes.latest.weights_now()
-            self._count()
+            weights, first = self._lanes.latest.weights_now(), arrivals[0]
+            require_weight_per_image(weights, first.sample)
+            self._taken(first.sample, first.scheduler is lanes[0].pipe.scheduler)
             if way is Way.STEPS:
-                return mixture_of_steps(weights, arrivals, lanes[0].pipe.scheduler)
+                return mixture_of_steps(weights, arrivals)
             return step_with_mixed_predictions(weights, arrivals)
 
         with self._lanes.under_way():

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor
 
 from deradiff.mixing import InexactMixtureError
 from deradiff.random_state import kept_random_state, random_state, set_random_state
-from deradiff.seeded_steps import Generators, Step, seeded_step
+from deradiff.replaced_step import replace_step
+from deradiff.seeded_steps import Generators, Step, seed_noise, seeded_step
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Arrival:
     """A lane's call of `scheduler.step`.
 
     Attributes:
-        step: The step of the lane's own scheduler.
+        scheduler: The lane's own scheduler, or a copy of it that the pipeline has made.
+        step: Its step.
         model_output: The guided prediction.
         timestep: The scheduler's timestep.
         sample: x_t, the same in all lanes.
@@ -41,6 +43,7 @@ class Arrival:
         generator: The lane's generators.
     """
 
+    scheduler: SchedulerMixin
     step: Step
     model_output: Tensor
     timestep: Any
@@ -150,16 +153,8 @@ class Lane:
 
     def _work(self, grad: bool, inference: bool, *, threads: int) -> None:
         torch.set_num_threads(threads)
-        step = seeded_step(self.pipe.scheduler, self._generator)
-
-        # With its signature, which pipelines look at to see what the step takes.
-        @functools.wraps(step)
-        def meet(model_output: Tensor, timestep: Any, sample: Tensor, *rest: Any, **kw: Any) -> Any:
-            return self._meet(
-                Arrival(step, model_output, timestep, sample, rest, kw, self._generator)
-            )
-
-        self.pipe.scheduler.step = meet
+        seed_noise(self.pipe.scheduler, self._generator)
+        replace_step(self.pipe.scheduler, self._arrive)
         try:
             with ExitStack() as stack:
                 for mode in self._autocast:
@@ -173,8 +168,20 @@ class Lane:
             self.finished = True
             self._arrivals.put(None)
 
-    def _meet(self, arrival: Arrival) -> Any:
-        self._arrivals.put(arrival)
+    def _arrive(
+        self,
+        scheduler: SchedulerMixin,
+        step: Step,
+        model_output: Tensor,
+        timestep: Any,
+        sample: Tensor,
+        *rest: Any,
+        **kwargs: Any,
+    ) -> Any:
+        step, drawn = seeded_step(step, self._generator), self._generator
+        self._arrivals.put(
+            Arrival(scheduler, step, model_output, timestep, sample, rest, kwargs, drawn)
+        )
         answer = self._answers.get()
         if isinstance(answer, _Cancelled):
             raise answer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from diffusers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -22,24 +21,21 @@ def step_with_mixed_predictions(weights: Sequence[Lam], arrivals: Sequence[Arriv
     return [arrival.with_output(mixed) for arrival in arrivals]
 
 
-def mixture_of_steps(
-    weights: Sequence[Lam], arrivals: Sequence[Arrival], scheduler: SchedulerMixin
-) -> list[Any]:
+def mixture_of_steps(weights: Sequence[Lam], arrivals: Sequence[Arrival]) -> list[Any]:
     """Draw from the geometric mixture of the lanes' reverse steps (arXiv 2601.20198, Theorem 1).
 
     Where the variances are equal, it is the mixture of what the schedulers draw with the same
     noise. A prediction with more channels than the sample brings its own variance (A.4, Eq. 7).
     """
     if arrivals[0].model_output.shape[1] > arrivals[0].sample.shape[1]:
-        return _of_learned_variances(weights, arrivals, scheduler)
+        return _of_learned_variances(weights, arrivals)
     outputs = [arrival.with_output(arrival.model_output) for arrival in arrivals]
     mixed = mix_fields(weights, outputs)
     return [with_prediction(mixed, prediction_of(mixed).clone()) for _ in outputs]
 
 
-def _of_learned_variances(
-    weights: Sequence[Lam], arrivals: Sequence[Arrival], scheduler: SchedulerMixin
-) -> list[Any]:
+def _of_learned_variances(weights: Sequence[Lam], arrivals: Sequence[Arrival]) -> list[Any]:
+    scheduler = arrivals[0].scheduler
     posteriors = [
         reverse_step(scheduler, each.model_output, each.timestep, each.sample, **each.own_kwargs)
         for each in arrivals

@@ -101,6 +101,18 @@ def with_prediction(output: Any, prediction: Any) -> Any:
     return dataclasses.replace(output, **{dataclasses.fields(output)[0].name: prediction})
 
 
+def require_weight_per_image(weights: Sequence[Lam], sample: Tensor) -> None:
+    """Raise ValueError if there are weights per image, but not one for each image of the sample.
+
+    The denoiser does not see it: guidance may have repeated the images.
+    """
+    for weight in weights:
+        if isinstance(weight, Tensor) and weight.ndim and len(weight) != len(sample):
+            raise ValueError(
+                f"lam has {len(weight)} weights for {len(sample)} images: give one per image"
+            )
+
+
 def _per_image(weight: Lam, values: Tensor) -> Lam:
     """Shape one weight per image for a batch that guidance may have repeated."""
     if not isinstance(weight, Tensor) or weight.ndim == 0:

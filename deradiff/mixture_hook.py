@@ -10,7 +10,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from deradiff.adapters import Adapters
-from deradiff.attachments import dressed_like
+from deradiff.attachments import dressed_like, require_own_forwards
 from deradiff.denoisers import has_block_cache, timestep_place
 from deradiff.gaussian import Lam
 from deradiff.mixing import InexactMixtureError, is_one, is_zero, mix_outputs
@@ -37,6 +37,9 @@ class DenoiserMixture:
         timestep: The timestep of the latest forward pass, as the denoiser takes it. It is not
             read here, since reading it from a GPU waits for all queued work.
         passes: Number of forward passes of the denoiser since the call began.
+        latest_weights: The weights in the latest forward pass.
+        is_measured_in_calls: Whether the pipeline's calls measure how to mix. Then more than one
+            model may have a weight only within them.
         may_mix: Whether more than one model may have a weight.
         fixed: Weights that count instead of `weights`, while a lane runs.
         instead: Called for every output, while a probe or a lane runs.
@@ -55,8 +58,10 @@ class DenoiserMixture:
         self.timestep: Tensor | float = 0.0
         self._timestep_name, self._timestep_position = timestep_place(reference)
         self.passes = 0
-        self._in_call = False
+        self.latest_weights: tuple[Lam, ...] = ()
+        self._in_call = self._is_stale = False
         self.may_mix = True
+        self.is_measured_in_calls = False
         self.fixed: tuple[Lam, ...] | None = None
         self.instead: Instead | None = None
         registry = getattr(reference, "_diffusers_hook", None)
@@ -77,20 +82,29 @@ class DenoiserMixture:
         """Prepare for a call: look again for what is attached to the reference.
 
         Raises:
-            InexactMixtureError: If other code has taken the hook off the denoiser.
+            InexactMixtureError: If other code has taken the hook off the denoiser, or replaced the
+                forward pass of a module in it.
         """
         if not self._is_attached():
             raise InexactMixtureError(
                 "other code has replaced the denoiser's forward since it was realigned, as "
                 "offloading does that was enabled before: realign first, and offload then"
             )
+        require_own_forwards(self.reference)
         self._dressed = {}
         self._adapters.begin()
-        self._in_call, self.passes = True, 0
+        self._in_call, self._is_stale = True, False
+        self.passes, self.latest_weights = 0, ()
+
+    def look_again(self) -> None:
+        """Restore what `begin` has found, and look again for what is attached at the next pass."""
+        self._dressed = {}
+        self._adapters.end()
+        self._is_stale = True
 
     def end(self) -> None:
         """Restore what `begin` has found."""
-        self._in_call = False
+        self._in_call = self._is_stale = False
         self._adapters.end()
 
     def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -99,6 +113,7 @@ class DenoiserMixture:
         self.timestep = kwargs[self._timestep_name] if in_kwargs else args[self._timestep_position]
         self.passes += 1
         if not self._in_call:
+            self._require_measured()
             self.begin()
             try:
                 return self._mixed(args, kwargs)
@@ -109,7 +124,10 @@ class DenoiserMixture:
         return self.instead(_shapes(args, kwargs), lambda: self._mixed(args, kwargs))
 
     def _mixed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        weights = self.fixed if self.fixed else self.weights_now()
+        if self._is_stale:
+            self._adapters.begin()
+            self._is_stale = False
+        weights = self.latest_weights = self.fixed if self.fixed else self.weights_now()
         # A weight of exactly 0 costs no forward pass.
         active = [(w, m) for w, m in zip(weights, self._models, strict=True) if not is_zero(w)]
         if len(active) > 1:
@@ -129,6 +147,14 @@ class DenoiserMixture:
         weights = self._weights(self.timestep)
         assert weights is not None
         return weights
+
+    def _require_measured(self) -> None:
+        if self.is_measured_in_calls and sum(not is_zero(w) for w in self.weights_now()) > 1:
+            raise InexactMixtureError(
+                "the realigned denoiser is called by other code than its pipeline, such as a "
+                "second pipeline with the same components, where whether mixing model outputs is "
+                "exact has not been measured: realign that pipeline, or give probe=False"
+            )
 
     def _require_mixable(self) -> None:
         if not self.may_mix:

@@ -73,7 +73,7 @@ class Effect:
         self._outputs[lane].extend(_tensors(output))
         return output
 
-    def meet(self, arrivals: Sequence[Arrival], scheduler: Any) -> Sequence[Any]:
+    def meet(self, arrivals: Sequence[Arrival]) -> Sequence[Any]:
         """Compare the outputs, and take the step with the reference's prediction in all lanes.
 
         Raises:
@@ -83,7 +83,7 @@ class Effect:
         reference, aligned, again = (self._outputs.pop(lane, []) for lane in range(3))
         self.finite = all(bool(x.isfinite().all()) for x in aligned)
         self.found = _distance(reference, aligned) > _distance(reference, again)
-        answers = same_step(arrivals, scheduler, seeded=self.seeded)
+        answers = same_step(arrivals, seeded=self.seeded)
         if self.found or not self.finite:
             raise Measured
         return answers
@@ -136,7 +136,7 @@ class Affinity:
             return with_prediction(form, (drawn[0] + drawn[1]) / 2)
         return with_prediction(form, [(x + y) / 2 for x, y in zip(*drawn, strict=True)])
 
-    def meet(self, arrivals: Sequence[Arrival], scheduler: Any) -> Sequence[Any]:
+    def meet(self, arrivals: Sequence[Arrival]) -> Sequence[Any]:
         """Compare the predictions, and take the step with the first in all lanes.
 
         Raises:
@@ -144,18 +144,18 @@ class Affinity:
             InexactMixtureError: If noise does not obey the images' generators.
         """
         if self.of_steps is None:
-            _require_noise_per_image(arrivals[0], scheduler, seeded=self.seeded)
-            self.of_steps = step_is_affine(scheduler, arrivals[0])
+            _require_noise_per_image(arrivals[0], seeded=self.seeded)
+            self.of_steps = step_is_affine(arrivals[0])
         predictions = torch.stack([a.model_output.float() for a in arrivals])
         deviation = (predictions[2] - predictions[:2].mean(dim=0)).abs().max()
         self.of_guidance &= bool(deviation <= _TOLERANCE * predictions.abs().max())
-        answers = same_step(arrivals, scheduler, seeded=self.seeded)
+        answers = same_step(arrivals, seeded=self.seeded)
         if self.way is not Way.OUTPUTS:
             raise Measured
         return answers
 
 
-def same_step(arrivals: Sequence[Arrival], scheduler: Any, *, seeded: bool) -> Sequence[Any]:
+def same_step(arrivals: Sequence[Arrival], *, seeded: bool) -> Sequence[Any]:
     """Take the step with the first lane's prediction in all lanes.
 
     The lanes have generators in the same state, but the global random state differs.
@@ -171,14 +171,14 @@ def same_step(arrivals: Sequence[Arrival], scheduler: Any, *, seeded: bool) -> S
         answers.append(arrival.with_output(prediction))
     first = prediction_of(answers[0])
     if not all(equal(first, prediction_of(other)) for other in answers[1:]):
-        raise _disobedient(scheduler)
+        raise _disobedient(arrivals[0].scheduler)
     return answers
 
 
-def _require_noise_per_image(arrival: Arrival, scheduler: Any, *, seeded: bool) -> None:
+def _require_noise_per_image(arrival: Arrival, *, seeded: bool) -> None:
     """Raise unless an image's first step is independent of the other images of its batch."""
-    if seeded and not noise_is_per_image(scheduler, arrival):
-        raise _disobedient(scheduler)
+    if seeded and not noise_is_per_image(arrival):
+        raise _disobedient(arrival.scheduler)
 
 
 def _disobedient(scheduler: Any) -> InexactMixtureError:

@@ -140,8 +140,9 @@ class Realignment:
         """
         lam = self._lams[denoiser or self._names[0]]
         if _is_schedule(lam):
-            first = timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep
-            lam = lam(float(first))
+            # Where every token has a timestep, those of given images have 0.
+            latest = timestep.max() if isinstance(timestep, Tensor) else timestep
+            lam = lam(float(latest))
         return mixture_weights(lam, self._models)
 
     @property

@@ -17,22 +17,20 @@ whose first item is the previous sample."""
 Generators = torch.Generator | list[torch.Generator] | None
 
 
-def seeded_step(scheduler: SchedulerMixin, generator: Generators) -> Step:
-    """Return the scheduler's step with the images' own noise.
+def seed_noise(scheduler: SchedulerMixin, generator: Generators) -> None:
+    """Give a scheduler that draws its noise from seeds (`noise_sampler_seed`) one per image."""
+    if generator is not None and getattr(scheduler, "noise_sampler_seed", 0) is None:
+        scheduler.noise_sampler_seed = _seeds(generator)
 
-    A step that takes a generator is given it where the caller gives none. A scheduler that draws
-    its noise from seeds (`noise_sampler_seed`) is given the generators' seeds, one per image.
+
+def seeded_step(step: Step, generator: Generators) -> Step:
+    """Return a scheduler's step that is given the generators where it takes them and has none.
 
     Args:
-        scheduler: The scheduler; `noise_sampler_seed` is set on it.
+        step: The scheduler's step.
         generator: The call's generators; None leaves the step as it is.
     """
-    step: Step = scheduler.step
-    if generator is None:
-        return step
-    if getattr(scheduler, "noise_sampler_seed", 0) is None:
-        scheduler.noise_sampler_seed = _seeds(generator)
-    if "generator" not in inspect.signature(step).parameters:
+    if generator is None or "generator" not in inspect.signature(step).parameters:
         return step
 
     @functools.wraps(step)

@@ -8,18 +8,17 @@ rather than looked up, so that schedulers yet to come are covered too.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
 from torch import Tensor
 
 from deradiff.call_copies import cloned_generators
 from deradiff.lockstep import Arrival
 from deradiff.random_state import kept_random_state
-from deradiff.seeded_steps import seeded_step
+from deradiff.replaced_step import unpatched_copy
+from deradiff.seeded_steps import Generators, Step, seed_noise, seeded_step
 
 STEPS = 4
 """Several, since the first steps of some schedulers ignore the model output or belong together."""
@@ -31,27 +30,27 @@ _TOLERANCE = 1e-4
 
 
 @torch.no_grad()
-def step_is_affine(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
+def step_is_affine(arrival: Arrival) -> bool:
     """Return whether the scheduler's steps are affine in the model output.
 
     From the same sample and with the same noise, the steps with the mean of two random outputs are
     compared with the mean of the steps with either.
 
     Args:
-        scheduler: A scheduler with `set_timesteps` called; it is not changed.
-        arrival: A call of its step. The steps that are tried begin at its timestep.
+        arrival: A call of the scheduler's step, which is not taken. The steps that are tried begin
+            at its timestep.
     """
     with kept_random_state():
-        return all(_deviation(scheduler, arrival, scale) <= _TOLERANCE for scale in _OUTPUT_SCALES)
+        return all(_deviation(arrival, scale) <= _TOLERANCE for scale in _OUTPUT_SCALES)
 
 
 @torch.no_grad()
-def noise_is_per_image(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
+def noise_is_per_image(arrival: Arrival) -> bool:
     """Return whether a step of image 2 alone equals its part in a step of the whole batch.
 
     Args:
-        scheduler: A scheduler whose first step is `arrival`; it is not changed.
-        arrival: A call of its step. True unless it has several images with a generator each.
+        arrival: A call of the scheduler's step, which is not taken. True unless it has several
+            images with a generator each.
     """
     given, kwargs = arrival.generator, arrival.own_kwargs
     if not isinstance(given, list) or len(given) < 2 or len(arrival.sample) != len(given):
@@ -60,20 +59,19 @@ def noise_is_per_image(scheduler: SchedulerMixin, arrival: Arrival) -> bool:
     with kept_random_state():
         for images in (slice(None), slice(1, 2)):
             generators = [cloned_generators(each) for each in given[images]]
-            step = seeded_step(_unpatched_copy(scheduler), generators)
+            step = _copied_step(arrival.scheduler, generators)
             output, sample = arrival.model_output[images], arrival.sample[images]
             ends.append(step(output, arrival.timestep, sample, **kwargs, return_dict=False)[0])
     return bool((ends[0][1:2] - ends[1]).abs().max() <= _TOLERANCE * ends[0].abs().max())
 
 
-def _deviation(scheduler: Any, arrival: Arrival, scale: float) -> float:
+def _deviation(arrival: Arrival, scale: float) -> float:
     """Return the largest distance from affinity, relative to the samples, over some steps."""
-    copies = [_unpatched_copy(scheduler) for _ in range(3)]
-    steps = [seeded_step(each, torch.Generator().manual_seed(1)) for each in copies]
+    steps = [_copied_step(arrival.scheduler, torch.Generator().manual_seed(1)) for _ in range(3)]
     kwargs = arrival.own_kwargs
     sample, worst = arrival.sample.float(), 0.0
     draws = _random_outputs(arrival.model_output, scale)
-    for timestep, first, second in zip(_timesteps(scheduler, arrival), draws, draws, strict=False):
+    for timestep, first, second in zip(_timesteps(arrival), draws, draws, strict=False):
         ends = []
         for step, output in zip(steps, (first, second, (first + second) / 2), strict=True):
             torch.manual_seed(2)  # for noise that obeys no generator
@@ -84,15 +82,15 @@ def _deviation(scheduler: Any, arrival: Arrival, scale: float) -> float:
     return worst
 
 
-def _unpatched_copy(scheduler: Any) -> Any:
-    """Return a copy whose step is its class's, not the one that stops a lane."""
-    copied = copy.deepcopy(scheduler)
-    vars(copied).pop("step", None)
-    return copied
+def _copied_step(scheduler: Any, generators: Generators) -> Step:
+    """Return the step of a copy of the scheduler, not the one that stops a lane."""
+    copied = unpatched_copy(scheduler)
+    seed_noise(copied, generators)
+    return seeded_step(copied.step, generators)
 
 
-def _timesteps(scheduler: Any, arrival: Arrival) -> list[Any]:
-    timesteps = list(scheduler.timesteps)
+def _timesteps(arrival: Arrival) -> list[Any]:
+    timesteps = list(arrival.scheduler.timesteps)
     begin = [i for i, t in enumerate(timesteps) if float(t) == float(arrival.timestep)]
     return timesteps[begin[0] : begin[0] + STEPS] if begin else [arrival.timestep]
 

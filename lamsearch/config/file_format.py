@@ -6,13 +6,13 @@ The reference page of the settings file is generated from these fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lamsearch.config.locations import ExistingFile, Location, Locations
 from lamsearch.config.reward_tables import RewardTables
-from lamsearch.config.strict_table import StrictTable
+from lamsearch.config.strict_table import StrictTable, complaint
 
 
 class SamplingSettings(StrictTable):
@@ -29,7 +29,8 @@ class SamplingSettings(StrictTable):
         default=None,
         ge=1,
         description="Number of the first steps in which the aligned model has the weight λ; the "
-        "reference alone takes the others, which holds hacked details back. By default all steps.",
+        "reference alone takes the others, which holds hacked details back. At most `steps`, which "
+        "is the default.",
     )
     guidance_scale: float | None = Field(
         default=None,
@@ -69,6 +70,14 @@ class SamplingSettings(StrictTable):
         description="Settings of the scheduler that override its stored configuration, such as "
         '`timestep_spacing = "trailing"`; by default nothing is overridden.',
     )
+
+    @model_validator(mode="after")
+    def _require_enough_steps(self) -> Self:
+        if self.aligned_steps is not None and self.aligned_steps > self.steps:
+            raise complaint(
+                f"aligned_steps = {self.aligned_steps} given, expected at most steps = {self.steps}"
+            )
+        return self
 
 
 class AnchorTable(StrictTable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import pytest
@@ -163,3 +164,81 @@ def test_every_tensor_of_an_output_is_mixed() -> None:
     assert torch.equal(picture, torch.ones(2, 3))
     assert torch.equal(sound, torch.full((2, 4), 2.0))
     assert rest == "x"
+
+
+def test_a_callback_may_change_the_scale_of_an_active_lora(sd15: StableDiffusionPipeline) -> None:
+    """Halfway through the call, and for the aligned model too."""
+    for unet in (sd15.unet, aligned := perturb(sd15.unet, seed=1)):
+        add_lora(unet, "style")
+    other = StableDiffusionPipeline(**{**sd15.components, "unet": aligned})
+
+    def weaken(pipe: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        pipe.set_adapters(["style"], adapter_weights=[0.25 if step < 2 else 1.0])
+        return kwargs
+
+    expected = latents_of(other, callback_on_step_end=weaken)
+    with realign(sd15, aligned, 1.0):
+        found = latents_of(sd15, callback_on_step_end=weaken)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, latents_of(other))
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["whole", "lora"])
+def test_a_replaced_forward_inside_the_denoiser_is_refused(
+    sd15: StableDiffusionPipeline, lora: bool
+) -> None:
+    aligned: Any = perturb(sd15.unet, seed=1)
+    if lora:
+        add_lora(sd15.unet, aligned := "dpo")
+    with realign(sd15, aligned, 0.5):
+        block = sd15.unet.mid_block
+        block.forward = functools.partial(type(block).forward, block)
+        with pytest.raises(InexactMixtureError, match="replaced the forward pass of mid_block"):
+            latents_of(sd15)
+
+
+def test_a_hook_inside_the_denoiser_counts_for_both_models(sd15: StableDiffusionPipeline) -> None:
+    def double(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        return 2 * output
+
+    aligned = perturb(sd15.unet, seed=1)
+    hooked = copy.deepcopy(aligned)
+    hooked.mid_block.register_forward_hook(double)
+    expected = latents_of(StableDiffusionPipeline(**{**sd15.components, "unet": hooked}))
+    handle = sd15.unet.mid_block.register_forward_hook(double)
+    with realign(sd15, aligned, 1.0):
+        assert torch.equal(latents_of(sd15), expected)
+        handle.remove()
+        assert not torch.equal(latents_of(sd15), expected)
+
+
+@pytest.mark.parametrize("clip_sample", [False, True], ids=["outputs mixed", "steps mixed"])
+def test_one_weight_per_image_and_no_fewer(
+    sd15: StableDiffusionPipeline, clip_sample: bool
+) -> None:
+    """Two weights for four images fit a batch that guidance has doubled."""
+    sd15.scheduler = DDIMScheduler(**SCHEDULE, clip_sample=clip_sample)
+    with (
+        realign(sd15, perturb(sd15.unet, seed=1), torch.tensor([0.2, 0.7])),
+        pytest.raises(ValueError, match="2 weights for 4 images: give one per image"),
+    ):
+        latents_of(
+            sd15,
+            num_images_per_prompt=2,
+            generator=[torch.Generator().manual_seed(seed) for seed in range(4)],
+        )
+
+
+def test_a_second_pipeline_with_the_realigned_denoiser_is_refused(
+    sd15: StableDiffusionPipeline,
+) -> None:
+    """It may be guided in another way, and nobody has measured how to mix there."""
+    other = StableDiffusionPipeline(**sd15.components)
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, 0.5) as realignment:
+        with pytest.raises(InexactMixtureError, match="called by other code than its pipeline"):
+            latents_of(other)
+        realignment.lam = 1.0
+        assert torch.equal(latents_of(other), latents_of(sd15))
+    with realign(sd15, aligned, 0.5, probe=False):
+        assert torch.equal(latents_of(other), latents_of(sd15))

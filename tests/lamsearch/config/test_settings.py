@@ -187,6 +187,11 @@ def test_locations(folder: Path, monkeypatch: pytest.MonkeyPatch):
         ("= 50\n", "= 0\n", "anchors.beta500.sampling.steps: 0 given, expected an integer >= 1"),
         ("= 50\n", "= 5.5\n", "sampling.steps: 5.5 given, expected an integer >= 1"),
         ("= 50\n", "= true\n", "sampling.steps: True given, expected an integer >= 1"),
+        (
+            "= 50\n",
+            "= 5\naligned_steps = 6\n",
+            "sampling: aligned_steps = 6 given, expected at most",
+        ),
         ("= 5.0", "= -1", "sampling.guidance_scale: -1 given, expected a number >= 0"),
         ('"float16"', '"flaot16"', "sampling.dtype: 'flaot16' given, expected one of float32,"),
         ('"float16"', '"flaot16"', "did you mean 'float16'?"),
