@@ -20,7 +20,6 @@ from lamsearch.errors import EvaluationError, SettingsError
 from lamsearch.evaluation.image_plan import image_plan
 from lamsearch.evaluation.images import ImageEvaluation
 from lamsearch.evaluation.loading import load_anchor
-from lamsearch.evaluation.prompt_encoder import Prompts
 from lamsearch.rewards import Panel, as_reward, load_panel, load_reward
 from lamsearch.study.records import Batch, Evaluation
 from tiny_clip import pictures
@@ -91,35 +90,6 @@ def test_negative_prompt_and_size_reach_the_pipeline(anchor: Any) -> None:
     assert changed != plain
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_encoded_prompts_equal_the_texts(family: str, request: pytest.FixtureRequest) -> None:
-    pipe = request.getfixturevalue(family)
-    settings = {"num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "latent"}
-    for negative in (None, "blue"):
-        arguments = Prompts(pipe, PLAN, negative).arguments(PLAN)
-        assert "prompt" not in arguments
-        texts = {"prompt": [image.prompt for image in PLAN]}
-        if negative:
-            texts["negative_prompt"] = [negative] * len(PLAN)
-        encoded, plain = (
-            pipe(**given, **settings, generator=torch.Generator().manual_seed(0)).images
-            for given in (arguments, texts)
-        )
-        torch.testing.assert_close(encoded, plain, rtol=1e-4, atol=1e-4)
-
-
-def test_a_pipeline_of_its_own_kind_gets_the_texts(sd15: Any) -> None:
-    class Other(type(sd15)):  # type: ignore[misc]
-        pass
-
-    other = Other(**sd15.components, requires_safety_checker=False)
-    arguments = Prompts(other, PLAN, "blue").arguments(PLAN[:2])
-    assert arguments == {
-        "prompt": [image.prompt for image in PLAN[:2]],
-        "negative_prompt": ["blue", "blue"],
-    }
-
-
 def test_prompts_are_encoded_once_and_only_where_needed(anchor: Any) -> None:
     encoded = []
     encoder = anchor.pipe.text_encoder
@@ -132,8 +102,9 @@ def test_prompts_are_encoded_once_and_only_where_needed(anchor: Any) -> None:
         first = len(encoded)
         list(evaluation.batches(at(0.0, images=((4, 34),))))
     handle.remove()
-    # Batches of 32 by the plan, each with its negative prompts besides.
-    assert encoded[:first] == [32, 32]
+    # Two prompts and one, to see what the encoder returns; then batches of 32 by the plan, each
+    # with its negative prompts besides.
+    assert encoded[:first] == [2, 2, 1, 1, 32, 32]
     assert encoded[first:] == [32, 32]
 
 
