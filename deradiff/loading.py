@@ -151,8 +151,7 @@ def _from_folder(
     if not whole and not all(source.has(f"{name}/config.json") for name in names):
         _require_one(pipe, names)
     if whole:
-        chosen = {*options.scheduler_config, *(["timestep_spacing"] if options.scheduler else [])}
-        require_same_sampling(pipe, _stored(pipe), source, chosen=chosen)
+        require_same_sampling(pipe, _stored(pipe), source, options=options)
     parts: dict[str, nn.Module | str] = {}
     for name in names:
         parts |= load_component(pipe, name, source, scheduler=_stored(pipe), options=options)

@@ -9,22 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
-from PIL.Image import Image
 from torch import Tensor, nn
 
-
-class PreferencePair(NamedTuple):
-    """Two RGB images of the same size for one prompt.
-
-    Attributes:
-        prompt: The text both images were generated from.
-        preferred: The image that the rater preferred.
-        rejected: The other image.
-    """
-
-    prompt: str
-    preferred: Image
-    rejected: Image
+from deradiff.dpo.pairs import PreferencePair, PreferencePairs, epoch_order
 
 
 class NoisedPairs(NamedTuple):
@@ -69,7 +56,7 @@ class NoisedPairSource:
     def __init__(
         self,
         pipe: DiffusionPipeline,
-        pairs: Sequence[PreferencePair],
+        pairs: PreferencePairs,
         *,
         batch_size: int,
         seed: int,
@@ -77,6 +64,9 @@ class NoisedPairSource:
     ) -> None:
         self._pipe, self._pairs = pipe, pairs
         self._batch_size, self._seed = batch_size, seed
+        self._order = lru_cache(maxsize=2)(
+            lambda epoch: epoch_order(self._pairs, seed=self._seed, epoch=epoch)
+        )
         self._latents: dict[int, Tensor] | None = {} if cache_latents else None
         self._schedule = DDPMScheduler.from_config(pipe.scheduler.config)
         if self._schedule.config.prediction_type not in ("epsilon", "v_prediction"):
@@ -89,8 +79,11 @@ class NoisedPairSource:
     def batch(self, number: int) -> NoisedPairs:
         """Return micro-batch `number`, counted from 0."""
         indices = self._indices(number)
+        pairs = [self._pairs[i] for i in indices]
+        _require_one_size(pairs)
         # (B, 2, C, H, W) -> preferred images first: (2B, C, H, W)
-        latents = torch.stack([self._encode(i) for i in indices], dim=1).flatten(0, 1)
+        encoded = [self._encode(i, pair) for i, pair in zip(indices, pairs, strict=True)]
+        latents = torch.stack(encoded, dim=1).flatten(0, 1)
         draws = np.random.SeedSequence([self._seed, number]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(draws[0] >> np.uint64(1)))
         noise = torch.randn(latents[: len(indices)].shape, generator=generator)
@@ -105,11 +98,10 @@ class NoisedPairSource:
             self._schedule.add_noise(latents, noise, timesteps),
             timesteps,
             target,
-            self._condition(indices),
+            self._condition(pairs),
         )
 
-    def _condition(self, indices: Sequence[int]) -> dict[str, Any]:
-        pairs = [self._pairs[i] for i in indices]
+    def _condition(self, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
         sizes = [pair.preferred.size for pair in pairs] + [pair.rejected.size for pair in pairs]
         return encode_prompts(self._pipe, [pair.prompt for pair in pairs] * 2, sizes=sizes)
 
@@ -117,19 +109,28 @@ class NoisedPairSource:
         """Return the indices of a micro-batch's pairs: one seeded permutation per epoch."""
         count = len(self._pairs)
         positions = range(number * self._batch_size, (number + 1) * self._batch_size)
-        return [int(_epoch(self._seed, p // count, count=count)[p % count]) for p in positions]
+        return [int(self._order(p // count)[p % count]) for p in positions]
 
-    def _encode(self, index: int) -> Tensor:
+    def _encode(self, index: int, pair: PreferencePair) -> Tensor:
         """Return the latents (2, C, H, W) of a pair: the scaled mode of the VAE's posterior."""
         if self._latents is not None and index in self._latents:
             return self._latents[index]
-        pair, vae = self._pairs[index], self._pipe.vae
+        vae = self._pipe.vae
         pixels = self._pipe.image_processor.preprocess([pair.preferred, pair.rejected])
         pixels = pixels.to(vae.device, vae.dtype)
         latents: Tensor = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
         if self._latents is not None:
             self._latents[index] = latents
         return latents
+
+
+def _require_one_size(pairs: Sequence[PreferencePair]) -> None:
+    sizes = {image.size for pair in pairs for image in (pair.preferred, pair.rejected)}
+    if len(sizes) > 1:
+        names = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise ValueError(
+            f"a batch has images of {names} pixels, expected one size: give the pairs a resolution"
+        )
 
 
 def encode_prompts(
@@ -161,9 +162,3 @@ def encode_prompts(
     time_ids = torch.tensor(rows, device=pipe.device, dtype=embeds.dtype)
     added = {"text_embeds": pooled, "time_ids": time_ids}
     return {"encoder_hidden_states": embeds, "added_cond_kwargs": added}
-
-
-@lru_cache(maxsize=2)
-def _epoch(seed: int, epoch: int, *, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the order (count,) of the pairs in one epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(count)

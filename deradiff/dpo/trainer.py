@@ -7,21 +7,24 @@ checkpoint ends with the weights of an uninterrupted one.
 from __future__ import annotations
 
 import copy
-import dataclasses
-import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from diffusers import DiffusionPipeline
+from diffusers.training_utils import EMAModel
 from torch import nn
 
-from deradiff.dpo.data import NoisedPairSource, PreferencePair
+from deradiff.dpo.data import NoisedPairSource
 from deradiff.dpo.loss import diffusion_dpo_loss
+from deradiff.dpo.pairs import PreferencePairs
 from deradiff.dpo.presets import DPOSettings
+from deradiff.dpo.processes import Processes
+from deradiff.dpo.record import is_recorded, record
 
 _CHECKPOINT, _RECORD = "checkpoint", "diffusion_dpo.json"
 
@@ -42,11 +45,12 @@ class DPOStep(NamedTuple):
 
 def train(
     pipe: DiffusionPipeline,
-    pairs: Sequence[PreferencePair],
+    pairs: PreferencePairs,
     settings: DPOSettings,
     *,
     output: str | Path,
     progress: Callable[[DPOStep], None] | None = None,
+    accelerator: Accelerator | None = None,
 ) -> Path:
     """Align a copy of the pipeline's unet and save it as an anchor (arXiv 2311.12908).
 
@@ -56,47 +60,62 @@ def train(
 
     Args:
         pipe: A Stable Diffusion 1.x, 2.x or SDXL pipeline in float32.
-        pairs: Preference pairs; anything with `len` and integer indices.
+        pairs: Preference pairs: a list, a `PreferenceFolder`, a `PreferenceParquet`, or anything
+            else with `len` and integer indices. One pair is read at a time.
         settings: Settings of the training, among them β.
         output: Folder for the anchor, which receives `unet/` or, with LoRA,
             `pytorch_lora_weights.safetensors`.
-        progress: Called after every optimiser step.
+        progress: Called after every optimiser step, in every process.
+        accelerator: Under `accelerate launch`, an `Accelerator` whose processes share the work:
+            each takes `accumulation` / processes of a step's micro-batches, and the main one
+            writes. Put the pipeline on `accelerator.device`.
 
     Returns:
         The output folder, which `deradiff.load_anchor` takes as `aligned`.
 
     Raises:
         TypeError: If the pipeline's denoiser is not a unet, or predicts neither noise nor velocity.
-        ValueError: If `pairs` is empty, or `output` holds a training with other settings or pairs.
+        ValueError: If `pairs` is empty, `output` holds a training with other settings or pairs,
+            or `accumulation` does not divide among the processes.
     """
     if getattr(pipe, "unet", None) is None:
         raise TypeError(f"{type(pipe).__name__} has no unet: Diffusion-DPO here trains unets only")
     if len(pairs) == 0:
         raise ValueError("no preference pairs given")
     output = Path(output)
-    if _recorded(output / _RECORD, _record(settings, pairs)):
+    if is_recorded(output / _RECORD, record(settings, pairs)):
         return output
-    trainer = _Trainer(pipe, pairs, settings=settings)
-    for step in range(trainer.restore(output), settings.steps):
+    processes = Processes(settings, accelerator)
+    trainer = _Trainer(pipe, pairs, settings=settings, processes=processes)
+    first = trainer.restore(output)
+    processes.wait()  # none may write a checkpoint before all have read the last one
+    for step in range(first, settings.steps):
         report = trainer.step(step)
         if progress is not None:
             progress(report)
-        if report.step % settings.checkpoint_every == 0:
+        if report.step % settings.checkpoint_every == 0 and processes.is_main:
             trainer.checkpoint(output, report.step)
-    trainer.save(output)
-    (output / _RECORD).write_text(_record(settings, pairs))
-    shutil.rmtree(output / _CHECKPOINT, ignore_errors=True)
+    if processes.is_main:
+        trainer.save(output)
+        (output / _RECORD).write_text(record(settings, pairs))
+        shutil.rmtree(output / _CHECKPOINT, ignore_errors=True)
+    processes.wait()
     return output
 
 
 class _Trainer:
-    """The denoiser in training, its frozen reference, and its optimiser."""
+    """The denoiser in training, its frozen reference, its optimiser and its moving average."""
 
     def __init__(
-        self, pipe: DiffusionPipeline, pairs: Sequence[PreferencePair], *, settings: DPOSettings
+        self,
+        pipe: DiffusionPipeline,
+        pairs: PreferencePairs,
+        *,
+        settings: DPOSettings,
+        processes: Processes,
     ) -> None:
-        self._pipe, self._settings = pipe, settings
-        self._record = _record(settings, pairs)
+        self._pipe, self._settings, self._processes = pipe, settings, processes
+        self._record = record(settings, pairs)
         self._source = NoisedPairSource(
             pipe,
             pairs,
@@ -107,35 +126,47 @@ class _Trainer:
         self._denoiser = copy.deepcopy(pipe.unet).train()
         if settings.lora_rank is not None:
             self._add_lora(settings.lora_rank)
+        if settings.gradient_checkpointing:
+            self._denoiser.enable_gradient_checkpointing()
         named = self._denoiser.named_parameters()
         self._weights = {name: weight for name, weight in named if weight.requires_grad}
         self._optimizer = torch.optim.AdamW(
-            self._weights.values(), lr=settings.learning_rate, weight_decay=1e-2
+            self._weights.values(), betas=settings.adam_betas, weight_decay=settings.weight_decay
         )
+        self._average: EMAModel | None = None
+        if settings.ema is not None:
+            self._average = EMAModel(self._weights.values(), decay=settings.ema)
 
     def step(self, step: int) -> DPOStep:
         """Take optimiser step `step`, counted from 0, and return its report."""
         settings = self._settings
         for group in self._optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup))
+            group["lr"] = settings.learning_rate_at(step)
         losses, hits = [], []
-        for micro in range(settings.accumulation):
-            batch = self._source.batch(step * settings.accumulation + micro)
-            with torch.no_grad(), self._reference() as reference:
+        for number in self._processes.micro_batches(step):
+            batch = self._source.batch(number)
+            # Two contexts, as autocast keeps the weights it has cast: without gradients at first.
+            with self._reference() as reference, torch.no_grad(), self._autocast():
                 reference_errors = batch.errors(reference)
-            loss, hit = diffusion_dpo_loss(
-                batch.errors(self._denoiser), reference_errors, beta=settings.beta
-            )
+            with self._autocast():
+                errors = batch.errors(self._denoiser)
+            loss, hit = diffusion_dpo_loss(errors, reference_errors, beta=settings.beta)
             torch.autograd.backward(loss.mean() / settings.accumulation)
             losses.append(loss.detach())
             hits.append(hit.float())
+        self._processes.sum_gradients(self._weights.values())
         nn.utils.clip_grad_norm_(self._weights.values(), settings.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return DPOStep(step + 1, float(torch.cat(losses).mean()), float(torch.cat(hits).mean()))
+        if self._average is not None:
+            self._average.step(self._weights.values())
+        mean = self._processes.mean
+        return DPOStep(step + 1, mean(torch.cat(losses)), mean(torch.cat(hits)))
 
     def save(self, output: Path) -> None:
-        """Write the trained weights as `load_anchor` reads them."""
+        """Write the trained weights, or their average, as `load_anchor` reads them."""
+        if self._average is not None:
+            self._average.copy_to(self._weights.values())
         if self._settings.lora_rank is None:
             self._denoiser.eval().save_pretrained(output / "unet")
             return
@@ -155,13 +186,15 @@ class _Trainer:
             "weights": self._weights,
             "optimizer": self._optimizer.state_dict(),
         }
+        if self._average is not None:
+            state["average"] = self._average.state_dict()
         torch.save(state, folder / "state.tmp")
         (folder / "state.tmp").replace(folder / "state.pt")
 
     def restore(self, output: Path) -> int:
         """Load the last checkpoint, if there is one, and return the number of steps it has done."""
         folder = output / _CHECKPOINT
-        if not _recorded(folder / _RECORD, self._record) or not (folder / "state.pt").exists():
+        if not is_recorded(folder / _RECORD, self._record) or not (folder / "state.pt").exists():
             return 0
         state = torch.load(
             folder / "state.pt", weights_only=True, map_location=self._denoiser.device
@@ -170,7 +203,14 @@ class _Trainer:
             for name, weight in self._weights.items():
                 weight.copy_(state["weights"][name])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         return int(state["step"])
+
+    def _autocast(self) -> torch.autocast:
+        """Return the context in which the denoisers run."""
+        half = self._settings.mixed_precision is not None
+        return torch.autocast(self._denoiser.device.type, torch.bfloat16, enabled=half)
 
     @contextmanager
     def _reference(self) -> Iterator[nn.Module]:
@@ -193,20 +233,3 @@ class _Trainer:
             self._denoiser.add_adapter(
                 LoraConfig(r=rank, lora_alpha=rank, target_modules=projections)
             )
-
-
-def _record(settings: DPOSettings, pairs: Sequence[PreferencePair]) -> str:
-    """Return what a training's weights depend on, as one line of JSON."""
-    return json.dumps({**dataclasses.asdict(settings), "pairs": len(pairs)}, sort_keys=True)
-
-
-def _recorded(path: Path, record: str) -> bool:
-    """Return whether the file holds this record; raise ValueError if it holds another."""
-    if not path.exists():
-        return False
-    if path.read_text() != record:
-        raise ValueError(
-            f"{path.parent} was written with other settings ({path.read_text()}): use these "
-            "again, or another output folder"
-        )
-    return True

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+from diffusers.loaders.single_file_utils import (
+    SD_2_TEXT_ENCODER_KEYS_TO_IGNORE,
+    convert_open_clip_checkpoint,
+)
 from torch import Tensor, nn
 
 from deradiff.formats.weights import some
@@ -22,7 +25,7 @@ _OPEN_CLIP = {
     "text_encoder_2": ("conditioner.embedders.1.model.",),
 }
 # Tensors of the text encoder that are no weights of it.
-_NO_WEIGHTS = ("position_ids", "logit_scale")
+_NO_WEIGHTS = ("position_ids", "logit_scale", "attn_mask")
 _ROOTS = ("cond_stage_model.", "conditioner.", "text_encoder")
 
 
@@ -64,7 +67,28 @@ def _candidates(
             yield prefix, {k.removeprefix(prefix): v for k, v in weights.items() if prefix in k}
     for prefix in _OPEN_CLIP.get(name, ()):
         if any(key.startswith(prefix) for key in weights):
-            yield prefix, convert_open_clip_checkpoint(encoder, dict(weights), prefix=prefix)
+            read = _Read(weights)
+            converted = convert_open_clip_checkpoint(encoder, read, prefix=prefix)
+            # The conversion takes the keys that it knows and is silent about any other.
+            own = {k: w for k, w in weights.items() if k.startswith(prefix)}
+            dropped = read.keys_read.union(SD_2_TEXT_ENCODER_KEYS_TO_IGNORE)
+            yield prefix, {**converted, **{k: w for k, w in own.items() if k not in dropped}}
+
+
+class _Read(dict[str, Tensor]):
+    """Tensors of a checkpoint, and which of them someone has read."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__(weights)
+        self.keys_read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Tensor:
+        self.keys_read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.keys_read.add(key)
+        return super().get(key, default)
 
 
 def _differing(encoder: nn.Module, weights: Mapping[str, Tensor], name: str) -> nn.Module | None:
@@ -77,6 +101,12 @@ def _differing(encoder: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
     surplus = sorted(key for key in theirs.keys() - ours.keys() if not key.endswith(_NO_WEIGHTS))
     if surplus:
         raise AnchorError(f"{len(surplus)} weights fit no layer of its {name}: {some(surplus)}")
+    for key, weight in ours.items():
+        if theirs[key].shape != weight.shape:
+            raise AnchorError(
+                f"the weight {key} of its {name} has the shape {tuple(theirs[key].shape)}, "
+                f"expected {tuple(weight.shape)}: convert the file to a pipeline's folder"
+            )
     if all(torch.equal(theirs[key].to(weight), weight) for key, weight in ours.items()):
         return None
     other = copy.deepcopy(encoder)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from deradiff.formats.checkpoint_text_encoders import differing_text_encoders
+from deradiff.formats.denoiser_config import config_beside, read_config
 from deradiff.formats.lora import load_lora
 from deradiff.formats.lora_keys import is_lora, refuse_textual_inversion
 from deradiff.formats.noise_schedules import require_markers
 from deradiff.formats.sources import Source
 from deradiff.formats.weights import (
     component_files,
+    is_shard,
     model_files,
     one_model,
     read_shards,
     read_weights,
     some,
 )
-from deradiff.formats.whole_weights import denoiser_from_weights, require_class
+from deradiff.formats.whole_weights import denoiser_from_weights
 from deradiff.options import AnchorError, PipelineOptions
 
 Parts = dict[str, nn.Module | str]
@@ -48,17 +50,12 @@ def load_component(
     Raises:
         AnchorError: If there is no model, or more than one.
     """
-    if options.file is None:
-        for inner in (component, f"{component}_ema"):
-            if source.has(f"{inner}/config.json"):
-                _log.info("using %s of %s", inner, source.root)
-                inside = source.within(inner)
-                return {component: _load_denoiser(pipe, component, inside, scheduler, options)}
-        is_denoiser = source.has("config.json") and not source.has("model_index.json")
-        if is_denoiser and "_class_name" in _config(source):
-            return {component: _load_denoiser(pipe, component, source, scheduler, options)}
-    names = source.top_level() if options.file is None else _named_file(source, options.file)
-    files = model_files(names, use_safetensors=options.use_safetensors)
+    if options.file is not None:
+        source, name = _named_file(source, options.file)
+        return load_file(pipe, component, source, name, scheduler=scheduler, options=options)
+    if (folder := _denoiser_folder(source, component)) is not None:
+        return {component: _load_denoiser(pipe, component, folder, scheduler, options)}
+    files = model_files(source.top_level(), use_safetensors=options.use_safetensors)
     if not files and (checkpoint := source.newest_checkpoint()) is not None:
         _log.info("using %s, the newest checkpoint of %s", checkpoint, source.root)
         inside = source.within(checkpoint)
@@ -68,9 +65,8 @@ def load_component(
             f"cannot be loaded: expected {component}/config.json, config.json, a LoRA or a weight "
             f"file, found {some(source.files) or 'nothing'}"
         )
-    if len(files) > 1:
-        raise AnchorError(f"several weight files ({some(files)}): set `file` to one of them")
-    return load_file(pipe, component, source, files[0], scheduler=scheduler, options=options)
+    name = _only(files)
+    return load_file(pipe, component, source, name, scheduler=scheduler, options=options)
 
 
 def load_file(
@@ -85,7 +81,12 @@ def load_file(
     """Return the denoiser in one file, or the name of the adapter added for the LoRA in it.
 
     With it come the text encoders of a whole checkpoint that differ from the reference's.
+
+    Raises:
+        AnchorError: If it cannot be loaded exactly.
     """
+    if is_shard(name):
+        raise AnchorError(f"{name} is one of several shards: give the folder that they lie in")
     beside = ["adapter_config.json"] if source.has("adapter_config.json") else []
     path = source.fetch([name, *beside]) / name
     weights, metadata = read_weights(path, use_safetensors=options.use_safetensors)
@@ -103,8 +104,20 @@ def load_file(
         )
         return {component: lora}
     _refuse_strength(options)
-    denoiser = _freeze(denoiser_from_weights(reference, weights), reference)
+    config = config_beside(source, reference)
+    denoiser = _freeze(denoiser_from_weights(reference, weights, config), reference)
     return {component: denoiser, **differing_text_encoders(pipe, weights)}
+
+
+def _denoiser_folder(source: Source, component: str) -> Source | None:
+    """Return the folder of a denoiser in diffusers' layout, or None if there is none."""
+    for inner in (component, f"{component}_ema"):
+        if source.has(f"{inner}/config.json"):
+            _log.info("using %s of %s", inner, source.root)
+            return source.within(inner)
+    if source.has("model_index.json") or "_class_name" not in read_config(source):
+        return None
+    return source
 
 
 def _load_denoiser(
@@ -113,14 +126,14 @@ def _load_denoiser(
     """Return the denoiser of a folder in diffusers' layout."""
     _refuse_strength(options)
     reference = getattr(pipe, component)
-    config = _config(source)
-    require_class(reference, config)
+    config = config_beside(source, reference)
     names = source.top_level()
     files, variant = component_files(
         names, variant=options.variant, use_safetensors=options.use_safetensors
     )
     if variant != options.variant:
-        _log.info("%s has no variant %s: using its plain files", source.root, options.variant)
+        used = f"the only one it has, {variant}" if variant else "its plain files"
+        _log.info("%s has no variant %s: using %s", source.root, options.variant, used)
     root = source.fetch([n for n in names if n.endswith(".json")])
     files = one_model(root, names, files)
     source.fetch(files)
@@ -129,15 +142,24 @@ def _load_denoiser(
     return _freeze(denoiser_from_weights(reference, weights, config), reference)
 
 
-def _config(source: Source) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((source.fetch(["config.json"]) / "config.json").read_text())
-    return config
+def _only(files: Sequence[str]) -> str:
+    """Return the only one of a folder's weight files."""
+    if any(is_shard(name) for name in files):
+        raise AnchorError(
+            f"has shards of a model ({some(files)}), but no config.json that names its class: put "
+            "that beside them"
+        )
+    if len(files) > 1:
+        raise AnchorError(f"several weight files ({some(files)}): set `file` to one of them")
+    return files[0]
 
 
-def _named_file(source: Source, name: str) -> list[str]:
-    if not source.has(name):
-        raise AnchorError(f"has no file {name!r}: it has {some(source.files) or 'none'}")
-    return [name]
+def _named_file(source: Source, path: str) -> tuple[Source, str]:
+    """Return the folder that the file lies in, whose configuration counts, and its name there."""
+    if not source.has(path):
+        raise AnchorError(f"has no file {path!r}: it has {some(source.files) or 'none'}")
+    folder, _, name = path.rpartition("/")
+    return source.within(folder) if folder else source, name
 
 
 def _refuse_strength(options: PipelineOptions) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from deradiff.formats.fused_layers import split_fused_layers
 from deradiff.formats.layer_names import LayerNames, match_layers
 from deradiff.formats.lora_adapter import add_adapter
-from deradiff.formats.lora_changes import LayerChange, count_changes, is_complete
+from deradiff.formats.lora_changes import LayerChange
+from deradiff.formats.lora_checks import require_sound
 from deradiff.formats.lora_conversion import convert_by_diffusers, require_same_rows
 from deradiff.formats.lora_keys import LayerParts, format_name, parse_keys
 from deradiff.formats.lora_merge import merged_copy
@@ -50,15 +51,7 @@ def load_lora(
     """
     denoiser = getattr(pipe, component)
     layers = parse_keys(weights)
-    incomplete = [layer for layer, parts in layers.items() if not is_complete(parts)]
-    if incomplete:
-        raise AnchorError(f"layers of which a factor is missing: {some(incomplete)}")
-    mixed = [layer for layer, parts in layers.items() if count_changes(parts) > 1]
-    if mixed:
-        raise AnchorError(
-            f"layers that it changes in several ways at once: {some(mixed)}: merge the file into a "
-            "whole denoiser and give that folder"
-        )
+    require_sound(layers)
     layers = split_fused_layers(layers)
     names = match_layers(layers, denoiser)
     _refuse_text_encoder(names, format_name(layers))

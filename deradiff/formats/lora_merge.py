@@ -27,4 +27,8 @@ def merged_copy(module: nn.Module, changes: Mapping[str, LayerChange]) -> nn.Mod
                 weight.copy_(change.new_weight(weight))
             except AnchorError as error:
                 raise AnchorError(f"the layer {name} does not fit: {error}") from error
+            except (RuntimeError, ValueError, LookupError) as error:
+                raise AnchorError(
+                    f"the factors of the layer {name} do not fit each other"
+                ) from error
     return merged

@@ -12,11 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from deradiff.formats.lora_changes import rank_of
+from deradiff.formats.peft_config import require_supported
 from deradiff.formats.weights import some
 from deradiff.options import AnchorError
 
-# Initialisations that change the base weights, so that the LoRA alone does not say what they are.
-_CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _DIFFUSERS_METADATA = "lora_adapter_metadata"
 _ALPHAS = ("ss_network_alpha", "alpha")
 _PEFT_DEFAULT = 8  # of `r` and of `lora_alpha`, which its configurations may leave out
@@ -29,31 +28,29 @@ class Scales:
         config: peft's configuration of the adapter, or None if the file has none, where the
             convention of kohya and diffusers applies: alpha / rank, or 1 without an alpha.
         alpha: The alpha of layers without one of their own, where there is no configuration.
-
-    Raises:
-        AnchorError: If the configuration is of an adapter that cannot be applied exactly.
     """
 
     def __init__(self, config: Mapping[str, Any] | None, alpha: float | None = None) -> None:
         self._config = config
         self._alpha = alpha
-        if config is None:
-            return
-        kind = str(config.get("peft_type", "LORA")).upper()
-        if kind not in ("LORA", "LOHA", "LOKR"):
-            raise AnchorError(f"is a peft adapter of type {kind}, expected LORA, LOHA or LOKR")
-        start = str(config.get("init_lora_weights", "")).lower()
-        if start.startswith(_CHANGES_THE_BASE):
-            raise AnchorError(
-                f"was trained with init_lora_weights = {start!r}, which changes the base weights "
-                "too: convert it to a plain LoRA with peft's `path_initial_model_for_weight_"
-                "conversion`, or merge it into a whole denoiser"
-            )
-        if config.get("layer_replication"):
-            raise AnchorError("replicates layers (layer_replication), which is not supported")
 
     def of(self, layer: str, parts: Mapping[str, Tensor]) -> float:
-        """Return the scale of a layer; the tensor `alpha` of the file comes first."""
+        """Return the scale of a layer; the tensor `alpha` of the file comes first.
+
+        Raises:
+            AnchorError: If the configuration belongs to another file, or the scale is no number.
+        """
+        try:
+            scale = self._unchecked(layer, parts)
+        except AnchorError:
+            raise
+        except (TypeError, ValueError, ZeroDivisionError, re.error) as error:
+            raise AnchorError(f"its configuration gives no scale for {layer} ({error})") from error
+        if not math.isfinite(scale):
+            raise AnchorError(f"the scale of the layer {layer} is {scale}: correct its alpha")
+        return scale
+
+    def _unchecked(self, layer: str, parts: Mapping[str, Tensor]) -> float:
         scale = float(parts["scalar"]) if "scalar" in parts else 1.0
         rank = rank_of(parts)
         if rank is not None and "alpha" in parts:
@@ -104,19 +101,37 @@ def read_scales(
     # Only peft writes `lora_A` without saying elsewhere in the file how to scale it.
     from_peft = any(name.startswith("base_model.model.") for name in names)
     if _DIFFUSERS_METADATA in metadata:
-        return Scales(_own_config(json.loads(metadata[_DIFFUSERS_METADATA]), component))
+        whole = _json_object(metadata[_DIFFUSERS_METADATA], f"the {_DIFFUSERS_METADATA}")
+        return _of_config(_own_config(whole, component), names)
     has_alphas = any(name.endswith("alpha") for name in names)
     if not has_alphas and (alpha := _alpha_of_metadata(metadata)) is not None:
         return Scales(None, alpha)
     beside = file.parent / "adapter_config.json"
     if (from_peft or file.stem == "adapter_model") and beside.is_file():
-        return Scales(json.loads(beside.read_text()))
+        return _of_config(
+            _json_object(beside.read_text(), "the adapter_config.json beside it"), names
+        )
     if from_peft and not has_strength:
         raise AnchorError(
             f"{file.name} has peft's keys, but no adapter_config.json lies beside it, and only "
             "that says by what to scale it: put it there, or set `strength` to lora_alpha / r"
         )
     return Scales(None)
+
+
+def _of_config(config: Mapping[str, Any], keys: Iterable[str]) -> Scales:
+    require_supported(config, keys)
+    return Scales(config)
+
+
+def _json_object(text: str, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise AnchorError(f"{name} is no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise AnchorError(f"{name} is no JSON object")
+    return content
 
 
 def _own_config(whole: Mapping[str, Any], component: str) -> Mapping[str, Any]:

@@ -54,9 +54,8 @@ def require_same_schedule(reference: Any, aligned: Any, *, chosen: Collection[st
     for name, (first, second) in settings.items():
         if name not in chosen:
             _require_equal(name, first, second)
-    # Samplers differ in how they space their steps; a zero terminal SNR needs the first one.
-    matters = type(reference) is type(aligned) or _zero_snr(aligned)
-    if matters and "timestep_spacing" not in chosen:
+    # A zero terminal SNR needs the first step, with any sampler.
+    if _zero_snr(aligned) and "timestep_spacing" not in chosen:
         first, second = (_setting(s, "timestep_spacing") for s in (reference, aligned))
         _require_equal("timestep_spacing", first, second)
 

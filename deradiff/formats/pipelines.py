@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from deradiff.formats.noise_schedules import require_same_latents, require_same_schedule
+from deradiff.formats.samplers import require_same_sampler
 from deradiff.formats.sources import Source
 from deradiff.formats.weights import component_files, one_model
 from deradiff.options import AnchorError, PipelineOptions
@@ -34,7 +36,7 @@ def is_whole_pipeline(source: Source) -> bool:
 
 
 def require_same_sampling(
-    pipe: Any, stored_scheduler: Any, source: Source, *, chosen: Collection[str]
+    pipe: Any, stored_scheduler: Any, source: Source, *, options: PipelineOptions
 ) -> None:
     """Raise AnchorError unless a whole pipeline samples as the reference's pipeline does.
 
@@ -42,7 +44,7 @@ def require_same_sampling(
         pipe: The reference's pipeline.
         stored_scheduler: The scheduler stored with it.
         source: The aligned pipeline's folder.
-        chosen: Settings of the scheduler that the user chose for both.
+        options: How the reference was loaded; what the user chose for both is not compared.
     """
     root = source.fetch(["model_index.json", "scheduler/*", "vae/config.json"])
     index = json.loads((root / "model_index.json").read_text())
@@ -55,10 +57,16 @@ def require_same_sampling(
             )
     if (root / "scheduler" / "scheduler_config.json").is_file():
         scheduler = _class(index["scheduler"]).from_pretrained(root / "scheduler")
+        chosen = {*options.scheduler_config, *(["timestep_spacing"] if options.scheduler else [])}
         require_same_schedule(stored_scheduler, scheduler, chosen=chosen)
+        if options.scheduler is None:
+            require_same_sampler(stored_scheduler, scheduler, chosen=chosen)
     vae = root / "vae" / "config.json"
     if vae.is_file() and getattr(pipe, "vae", None) is not None:
-        require_same_latents(pipe.vae.config, json.loads(vae.read_text()))
+        # Versions of diffusers differ in whether they write settings that have their default.
+        parameters = inspect.signature(_class(index["vae"]).__init__).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        require_same_latents(pipe.vae.config, {**defaults, **json.loads(vae.read_text())})
 
 
 def differing_components(

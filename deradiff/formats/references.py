@@ -9,10 +9,8 @@ from typing import Any
 import diffusers
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
-from diffusers.loaders.single_file_utils import (
-    convert_ldm_vae_checkpoint,
-    fetch_diffusers_config,
-)
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+from diffusers.loaders.single_file_utils import fetch_diffusers_config
 from torch import Tensor, nn
 
 from deradiff.denoisers import is_denoiser
@@ -67,7 +65,7 @@ def load_single_file(path: Path, options: PipelineOptions, **extra: Any) -> Diff
     if differing := differing_text_encoders(pipe, weights):
         raise AnchorError(f"weights of its {', '.join(differing)} are not loaded as they are")
     if "vae" not in extra:
-        _require_whole_vae(getattr(pipe, "vae", None), weights)
+        require_whole_vae(getattr(pipe, "vae", None), weights)
     for setting, (ours, stated) in marked(pipe.scheduler, weights, metadata).items():
         if ours != stated:
             raise AnchorError(
@@ -77,15 +75,21 @@ def load_single_file(path: Path, options: PipelineOptions, **extra: Any) -> Diff
     return pipe
 
 
-def _require_whole_vae(vae: Any, weights: Mapping[str, Tensor]) -> None:
+def require_whole_vae(vae: Any, weights: Mapping[str, Tensor]) -> None:
     """Raise AnchorError if the file holds weights of a VAE that diffusers did not load."""
-    own = [key for key in weights if key.startswith(_VAE) and ".loss." not in key]
-    if not own or not isinstance(vae, AutoencoderKL):
+    own = {k: w for k, w in weights.items() if k.startswith(_VAE) and ".loss." not in k}
+    known = SINGLE_FILE_LOADABLE_CLASSES.get(type(vae).__name__, {})
+    if not own or "checkpoint_mapping_fn" not in known:
         return
-    used = convert_ldm_vae_checkpoint(dict(weights), config=vae.config).values()
-    # The conversion renames and reshapes tensors, which keep their memory.
-    places = {weight.data_ptr() for weight in used}
-    if left := sorted(key for key in own if weights[key].data_ptr() not in places):
+    # Conversions take out of this dictionary what they use.
+    converted = known["checkpoint_mapping_fn"](checkpoint=dict(own), config=vae.config)
+    left = sorted(converted.keys() - vae.state_dict().keys())
+    if isinstance(vae, AutoencoderKL):
+        # This conversion picks the keys that it knows. What it renames and reshapes keeps its
+        # memory, so anything else is left over.
+        places = {weight.data_ptr() for weight in converted.values()}
+        left = sorted(key for key, weight in own.items() if weight.data_ptr() not in places)
+    if left:
         raise AnchorError(f"{len(left)} weights fit no layer of its vae: {some(left)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,5 +83,12 @@ def open_source(location: str) -> Source:
 
 
 def _files_under(folder: Path) -> tuple[str, ...]:
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """Return the relative paths of the files in a folder, through symbolic links to folders too."""
+    found: list[str] = []
+    for root, folders, files in os.walk(folder, followlinks=True):
+        # A link to a folder that contains it would never end.
+        above = {Path(root).resolve(), *Path(root).resolve().parents}
+        folders[:] = [name for name in folders if Path(root, name).resolve() not in above]
+        paths = (Path(root, name) for name in files)
+        found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
     return tuple(sorted(found))

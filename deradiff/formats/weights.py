@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deradiff.options import AnchorError
@@ -34,21 +35,44 @@ def read_weights(path: Path, *, use_safetensors: bool) -> tuple[dict[str, Tensor
         AnchorError: If the file is pickled although that is refused, or does not hold tensors.
     """
     if path.suffix.lower() == SAFE:
-        with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return _unwrapped(weights), file.metadata() or {}
+        try:
+            with safe_open(path, framework="pt") as file:
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                metadata = file.metadata() or {}
+        except SafetensorError as error:
+            raise AnchorError(
+                f"{path.name} is damaged or cut off ({error}): copy or download it again"
+            ) from error
+        if not weights:
+            raise AnchorError(f"{path.name} holds no tensors: save it again")
+        return _unwrapped(weights), metadata
+    if path.suffix.lower() not in PICKLES:
+        raise AnchorError(
+            f"{path.name} is no file of weights that can be read: expected {SAFE}, or with "
+            f"use_safetensors = false one of {', '.join(PICKLES)}"
+        )
     if use_safetensors:
         raise AnchorError(
             f"{path.name} is pickled and may run any code: convert it to .safetensors, or set "
             "use_safetensors = false if you trust it"
         )
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (struct.error, EOFError) as error:
+        raise AnchorError(
+            f"{path.name} is damaged or cut off ({error}): copy or download it again"
+        ) from error
     for outer in ("state_dict", "module", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(outer), Mapping):
             content = content[outer]
     if not isinstance(content, Mapping):
         raise AnchorError(f"{path.name} holds a {type(content).__name__}, expected tensors by name")
-    return _unwrapped(dict(_tensors(content))), {}
+    if not (weights := dict(_tensors(content))):
+        raise AnchorError(
+            f"{path.name} holds no tensors by name, only {some(map(str, content)) or 'nothing'}: "
+            "save the denoiser's state dict alone"
+        )
+    return _unwrapped(weights), {}
 
 
 def read_shards(
@@ -72,7 +96,7 @@ def component_files(
     """Return the weight files of a component's folder, and the variant that they are.
 
     The requested variant is used where there is one, else the files without a variant, which hold
-    the same weights in another precision.
+    the same weights in another precision; and where none is requested, the only one there is.
 
     Args:
         names: Names of the files directly in the folder.
@@ -83,17 +107,18 @@ def component_files(
         AnchorError: If there are no such weight files.
     """
     suffixes = [SAFE] if use_safetensors else [SAFE, *PICKLES]
-    for wanted in dict.fromkeys((variant, None)):
+    variants = sorted({v for n in names if n.lower().endswith(SAFE) and (v := _variant(n))})
+    only = variants if variant is None and len(variants) == 1 else []
+    for wanted in dict.fromkeys((variant, None, *only)):
         for suffix in suffixes:
-            found = [n for n in names if n.endswith(suffix) and _variant(n) == wanted]
+            found = [n for n in names if n.lower().endswith(suffix) and _variant(n) == wanted]
             found = [n for n in found if not n.startswith(_NO_MODEL)]
             shards = [n for n in found if "-of-" in n]
             if chosen := shards or found:
                 return _require_one(chosen), wanted
     _refuse_pickles_only(names)
-    variants = sorted({v for n in names if n.endswith(SAFE) and (v := _variant(n))})
-    found_text = f"only the variant {', '.join(variants)}: set `variant`" if variants else "none"
-    raise AnchorError(f"expected a .safetensors file of weights, found {found_text}")
+    shown = f"only the variants {', '.join(variants)}: set `variant` to one" if variants else "none"
+    raise AnchorError(f"expected a .safetensors file of weights, found {shown}")
 
 
 def model_files(names: Sequence[str], *, use_safetensors: bool) -> list[str]:
@@ -122,7 +147,7 @@ def one_model(folder: Path, names: Sequence[str], files: Sequence[str]) -> list[
     """
     if not all(_SHARD.search(name) for name in files):
         return list(files)
-    indices = [set(_shards(folder / n)) for n in names if ".index." in n and n.endswith(".json")]
+    indices = [_shards(folder / n) for n in names if ".index." in n and n.endswith(".json")]
     found = [shards for shards in indices if shards & set(files)]
     if len(found) > 1:
         raise AnchorError(f"several indices name its shards ({some(files)}): keep one of them")
@@ -135,6 +160,12 @@ def one_model(folder: Path, names: Sequence[str], files: Sequence[str]) -> list[
     return sorted(found[0])
 
 
+def is_shard(name: str) -> bool:
+    """Return whether a file holds one of several parts of a model, by its name."""
+    match = _SHARD.search(name)
+    return match is not None and int(match[2]) > 1
+
+
 def some(names: Iterable[str], limit: int = 3) -> str:
     """Return the first few of several names and their number, for an error message."""
     all_names = list(names)
@@ -142,10 +173,15 @@ def some(names: Iterable[str], limit: int = 3) -> str:
     return text if len(all_names) <= limit else f"{text}, … ({len(all_names)} in all)"
 
 
-def _shards(index: Path) -> Iterable[str]:
+def _shards(index: Path) -> set[str]:
     """Return the files that an index names."""
-    weight_map: dict[str, str] = json.loads(index.read_text())["weight_map"]
-    return weight_map.values()
+    try:
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise AnchorError(f"its index {index.name} cannot be read: restore it") from error
+    if outside := sorted(name for name in shards if Path(name).name != name):
+        raise AnchorError(f"its index {index.name} names files elsewhere: {some(outside)}")
+    return shards
 
 
 def _one_set(files: Sequence[str]) -> list[str]:
@@ -174,7 +210,7 @@ def _require_one(names: Sequence[str]) -> list[str]:
 
 
 def _refuse_pickles_only(names: Sequence[str]) -> None:
-    pickles = [n for n in names if n.endswith(PICKLES) and not n.startswith(_NO_MODEL)]
+    pickles = [n for n in names if n.lower().endswith(PICKLES) and not n.startswith(_NO_MODEL)]
     if pickles:
         raise AnchorError(
             f"cannot be loaded: {pickles[0]} is pickled and may run any code: convert it to "
@@ -185,9 +221,9 @@ def _refuse_pickles_only(names: Sequence[str]) -> None:
 def _tensors(content: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a pickled file, and the alphas of a LoRA, which may be plain numbers."""
     for key, value in content.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and isinstance(key, str):
             yield key, value
-        elif key.endswith("alpha"):
+        elif isinstance(value, int | float) and str(key).endswith("alpha"):
             yield key, torch.tensor(float(value))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
@@ -46,7 +46,10 @@ def denoiser_from_weights(
     own = _own_names(denoiser, weights, set(state))
     missing = sorted(set(state) - own.keys())
     if missing:
-        raise AnchorError(f"{len(missing)} of {len(state)} weights are missing: {some(missing)}")
+        raise AnchorError(
+            f"{len(missing)} of {len(state)} weights are missing: {some(missing)}: save it again, "
+            "or choose the reference it was aligned from"
+        )
     types = reference.state_dict()
     fitted = {}
     for name, expected in state.items():
@@ -64,13 +67,6 @@ def denoiser_from_weights(
         fitted[name] = given.to(dtype, copy=True)
     denoiser.load_state_dict(fitted, assign=True)
     return denoiser
-
-
-def require_class(reference: nn.Module, config: Mapping[str, Any]) -> None:
-    """Raise AnchorError if a configuration is that of another class than the reference's."""
-    expected, given = type(reference).__name__, config.get("_class_name")
-    if given is not None and given != expected:
-        raise AnchorError(f"is a {given}, but the reference's denoiser is a {expected}")
 
 
 def _own_names(
@@ -98,7 +94,7 @@ def _own_names(
     written = {prefix + name for name in names}
     left = [key for key in weights if key not in written and not _is_other_part(key)]
     if left:
-        raise AnchorError(f"{len(left)} weights fit no layer of the denoiser: {some(sorted(left))}")
+        _refuse_surplus(left)
     return {own: weights[prefix + name] for name, own in names.items() if prefix + name in weights}
 
 
@@ -145,12 +141,23 @@ def _converted(denoiser: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor
             config=denoiser.config, checkpoint=rest, checkpoint_keys=list(weights)
         )
     except (KeyError, ValueError, RuntimeError, AttributeError, IndexError, TypeError) as error:
-        raise AnchorError(f"is no checkpoint of a {type(denoiser).__name__} ({error})") from error
+        raise AnchorError(
+            f"is no checkpoint of a {type(denoiser).__name__} ({error}): convert it to diffusers' "
+            "names"
+        ) from error
     left = sorted(key for key in rest if not _is_other_part(key))
     own = (weight for key, weight in weights.items() if not _is_other_part(key))
     if left and _count(own) != _count(found.values()):
-        raise AnchorError(f"{len(left)} weights fit no layer of the denoiser: {some(left)}")
+        _refuse_surplus(left)
     return found
+
+
+def _refuse_surplus(left: Iterable[str]) -> NoReturn:
+    names = sorted(left)
+    raise AnchorError(
+        f"{len(names)} weights fit no layer of the denoiser: {some(names)}: remove them if they "
+        "belong to another part, or convert the file to a pipeline's folder"
+    )
 
 
 def _count(weights: Iterable[Tensor]) -> int:

@@ -19,7 +19,9 @@ def test_exports_are_sorted_and_there() -> None:
         "PRESETS",
         "DPOSettings",
         "DPOStep",
+        "PreferenceFolder",
         "PreferencePair",
+        "PreferenceParquet",
         "diffusion_dpo_loss",
         "train",
     ]

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderKLLTXVideo, StableDiffusionPipeline
 from torch import Tensor
+from transformers import CLIPTextModel
 
 import tiny_pipelines
 from deradiff import AnchorError, PipelineOptions
-from deradiff.loading import load_pipeline
+from deradiff.formats.references import require_whole_vae
+from deradiff.loading import load_aligned, load_pipeline
 
 from .files import output, save
 from .test_whole_denoisers import original
@@ -122,3 +124,78 @@ def test_a_suffix_in_capitals(tmp_path: Path, sd15_folder: Path) -> None:
     file = save(checkpoint(tiny_pipelines.sd15()), tmp_path / "a.SAFETENSORS")
     with pytest.raises(AnchorError, match=r"end in \.safetensors: rename it"):
         load_pipeline(str(file), PipelineOptions(config=str(sd15_folder)))
+
+
+def open_clip(encoder: CLIPTextModel) -> dict[str, Tensor]:
+    """The weights of a text encoder as open_clip names and fuses them."""
+    state = encoder.state_dict()
+    fused = {}
+    for key in [key for key in state if ".q_proj." in key]:
+        parts = [state.pop(key.replace("q_proj", f"{letter}_proj")) for letter in "qkv"]
+        fused[key.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
+    names = {
+        "text_model.": "",
+        "embeddings.token_embedding": "token_embedding",
+        "embeddings.position_embedding.weight": "positional_embedding",
+        "final_layer_norm": "ln_final",
+        "encoder.layers": "transformer.resblocks",
+        "self_attn": "attn",
+        "layer_norm": "ln_",
+        "fc1": "c_fc",
+        "fc2": "c_proj",
+    }
+    renamed = {}
+    for key, weight in (state | fused).items():
+        for ours, theirs in names.items():
+            key = key.replace(ours, theirs)
+        renamed[f"cond_stage_model.model.{key}"] = weight
+    return renamed
+
+
+def test_a_text_encoder_of_open_clip(tmp_path: Path, sd15: StableDiffusionPipeline) -> None:
+    encoder = tiny_pipelines.perturb(sd15.text_encoder, seed=5)
+    state = original(tiny_pipelines.perturb(sd15.unet, seed=1), "model.diffusion_model.")
+    state |= open_clip(encoder) | {"cond_stage_model.model.logit_scale": torch.ones(())}
+    file = save(state, tmp_path / "a.safetensors")
+    parts = load_aligned(sd15, file, options=PipelineOptions())
+    assert list(parts) == ["unet", "text_encoder"]
+    for key, weight in encoder.state_dict().items():
+        assert torch.equal(parts["text_encoder"].state_dict()[key], weight)
+    for extra in ("visual.proj", "transformer.resblocks.9.ln_1.weight", "token_embedding.bias"):
+        given = state | {f"cond_stage_model.model.{extra}": torch.ones(2)}
+        file = save(given, tmp_path / "b.safetensors")
+        with pytest.raises(AnchorError, match="1 weights fit no layer of its text_encoder: "):
+            load_aligned(sd15, file, options=PipelineOptions())
+
+
+def test_a_text_encoder_of_another_size(tmp_path: Path, sd15: StableDiffusionPipeline) -> None:
+    state = checkpoint(sd15)
+    key = next(key for key in state if key.endswith("token_embedding.weight"))
+    state[key] = torch.ones(len(state[key]) + 2, state[key].shape[1])
+    file = save(state, tmp_path / "a.safetensors")
+    with pytest.raises(
+        AnchorError, match=r"token_embedding\.weight of its text_encoder has the sh"
+    ):
+        load_aligned(sd15, file, options=PipelineOptions())
+
+
+def test_what_is_left_over_of_a_vae_that_is_passed_through() -> None:
+    """diffusers' conversion of LTX renames all that it is given."""
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1, 1),
+    )
+    plain = {
+        "vae.encoder.conv_in.conv.weight": vae.encoder.conv_in.conv.weight,
+        "vae.encoder.conv_out.conv.weight": vae.encoder.conv_out.conv.weight,
+        "vae.per_channel_statistics.mean-of-means": vae.latents_mean,
+        "vae.per_channel_statistics.channel": torch.ones(8),  # diffusers knows that it is unused
+    }
+    require_whole_vae(vae, plain)
+    with pytest.raises(
+        AnchorError, match=r"1 weights fit no layer of its vae: encoder\.extra\.weight"
+    ):
+        require_whole_vae(vae, {**plain, "vae.encoder.extra.weight": torch.ones(2)})

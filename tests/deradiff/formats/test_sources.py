@@ -53,3 +53,22 @@ def test_the_newest_checkpoint_is_by_number(tmp_path: Path) -> None:
     assert open_source(str(tmp_path)).newest_checkpoint() == "checkpoint-100"
     shutil.rmtree(tmp_path / "checkpoint-9")
     assert open_source(str(tmp_path / "other")).newest_checkpoint() is None
+
+
+def test_symbolic_links(tmp_path: Path, sd15: StableDiffusionPipeline) -> None:
+    """Folders and files may be links, as in the hub's cache; a link to a folder above ends."""
+    aligned = tiny_pipelines.perturb(sd15.unet, seed=1)
+    aligned.save_pretrained(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "unet").symlink_to(tmp_path / "real")
+    (tmp_path / "folder" / "above").symlink_to(tmp_path)
+    (tmp_path / "files" / "unet").mkdir(parents=True)
+    for file in (tmp_path / "real").iterdir():
+        (tmp_path / "files" / "unet" / file.name).symlink_to(file)
+    (tmp_path / "all").symlink_to(tmp_path / "folder")
+    for location in ("folder", "folder/unet", "files", "files/unet", "all"):
+        assert torch.equal(output(load(sd15, tmp_path / location)), output(aligned))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.safetensors").symlink_to(tmp_path / "absent")
+    with pytest.raises(AnchorError, match="found nothing"):
+        load(sd15, tmp_path / "broken")

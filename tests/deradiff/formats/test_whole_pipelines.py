@@ -72,6 +72,7 @@ def test_a_text_encoder_rounded_to_half_precision_is_the_same(
         ({"beta_schedule": "linear"}, r"the noise schedule differs: .* alphas_cumprod\[\d+\]"),
         ({"num_train_timesteps": 500}, "num_train_timesteps differs: the reference has 1000"),
         ({"timestep_spacing": "trailing"}, "timestep_spacing differs: the reference has linspace"),
+        ({"timestep_spacing": "leading"}, "timestep_spacing differs"),
     ],
 )
 def test_another_schedule_is_refused(
@@ -184,3 +185,42 @@ def test_a_component_that_only_one_side_has_is_refused(
         pipe.register_modules(text_encoder=own)
         with pytest.raises(AnchorError, match=f"only {owner} pipeline has a text_encoder"):
             load_aligned(pipe, folder, options=PipelineOptions())
+
+
+def test_a_setting_of_the_sampler_chosen_for_both_is_not_compared(
+    tmp_path: Path, sd15_folder: Path
+) -> None:
+    other = EulerAncestralDiscreteScheduler(**SCHEDULE, timestep_spacing="trailing")
+    saved(tmp_path, scheduler=other)
+    for options in (
+        PipelineOptions(scheduler_config={"timestep_spacing": "trailing"}),
+        PipelineOptions(scheduler="EulerDiscreteScheduler"),
+    ):
+        load_aligned(load_pipeline(str(sd15_folder), options), tmp_path, options=options)
+
+
+def test_a_vae_whose_configuration_leaves_out_its_defaults(
+    tmp_path: Path, sd15: StableDiffusionPipeline
+) -> None:
+    """Early versions of diffusers did not write the scaling factor, which is then the default."""
+    file = saved(tmp_path) / "vae" / "config.json"
+    config = json.loads(file.read_text())
+    assert config.pop("scaling_factor") == 0.18215
+    file.write_text(json.dumps(config))
+    load_aligned(sd15, tmp_path, options=PipelineOptions())
+
+
+def test_a_whole_pipeline_with_a_single_variant(
+    tmp_path: Path, sd15: StableDiffusionPipeline
+) -> None:
+    pipe = tiny_pipelines.sd15()
+    pipe.register_modules(
+        unet=tiny_pipelines.perturb(pipe.unet, seed=1),
+        text_encoder=tiny_pipelines.perturb(pipe.text_encoder, seed=2),
+    )
+    pipe.to(torch.float16).save_pretrained(tmp_path, variant="fp16")
+    parts = load_aligned(sd15, tmp_path, options=PipelineOptions())
+    assert list(parts) == ["unet", "text_encoder"]
+    for name, found in parts.items():
+        for key, weight in pipe.components[name].state_dict().items():
+            assert torch.equal(found.state_dict()[key], weight.to(found.state_dict()[key]))

@@ -1,0 +1,28 @@
+"""Does a realigned anchor behave like a model aligned from scratch? (arXiv 2601.20198, A.8)."""
+
+from deradiff.agreement.comparison import Comparison, PairedDifference
+from deradiff.agreement.results import (
+    Agreement,
+    BlandAltman,
+    Bootstrap,
+    ErrorDistribution,
+    ErrorStatistics,
+    LinearFit,
+    Measure,
+    Scale,
+)
+from deradiff.agreement.statistics import summarize_agreement
+
+__all__ = [
+    "Agreement",
+    "BlandAltman",
+    "Bootstrap",
+    "Comparison",
+    "ErrorDistribution",
+    "ErrorStatistics",
+    "LinearFit",
+    "Measure",
+    "PairedDifference",
+    "Scale",
+    "summarize_agreement",
+]
