@@ -81,10 +81,10 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class ErrorDistribution:
-    """Empirical distribution function of |d| (Fig. 3), in units of the reward.
+    """Empirical distribution function of the absolute differences (Fig. 3), in units of the reward.
 
     Attributes:
-        errors: |d_i|, ascending.
+        errors: The absolute differences, ascending.
         fractions: Fraction of the pairs with an error up to and including that one.
         percentile_75: 75th percentile, linearly interpolated.
         percentile_90: 90th percentile.
@@ -123,16 +123,16 @@ class ErrorStatistics:
 
     Attributes:
         pairs: n.
-        mean_absolute_error: Mean of |d|.
+        mean_absolute_error: Mean of the absolute differences.
         bootstrap: Of the mean absolute error over pairs; None with fewer than two. Pairs that
             share an anchor or a target are not independent, so it tends to be too narrow.
         image_bootstrap: The same over images, drawn jointly for all pairs; None unless every pair
             has scores of the same images. It says how much the error owes to these very images;
-            image noise enlarges |d|, so that its mean lies above the mean absolute error.
+            image noise enlarges them, so that its mean lies above the mean absolute error.
         root_mean_squared_error: √ of the mean of d².
-        median_absolute_error: Median of |d|.
+        median_absolute_error: Median of the absolute differences.
         bland_altman: Bias, spread and limits of agreement.
-        distribution: Of |d|.
+        distribution: Of the absolute differences.
         fit: y against x; None with fewer than two pairs, or where all x are equal.
     """
 
