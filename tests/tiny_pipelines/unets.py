@@ -200,6 +200,14 @@ FAMILIES: tuple[Family, ...] = (
     replace(SD15, name="Stable Diffusion 2, v-prediction and zero SNR", build=seeded(_sd2)),
     SDXL,
     SDXL_REFINER,
+    replace(SDXL, steps=4).with_call(
+        "SDXL, the first half of the steps, before a refiner",
+        Exactness.MODEL_OUTPUTS,
+        denoising_end=0.5,
+    ),
+    SDXL_REFINER.with_call(
+        "SDXL refiner, the second half of the steps", Exactness.MODEL_OUTPUTS, denoising_start=0.5
+    ),
     replace(
         SD15,
         name="SDXL, image to image",
