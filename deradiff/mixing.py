@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
@@ -84,6 +84,20 @@ def _rest_mixed(weights: Sequence[Lam], outputs: Sequence[Any]) -> Any:
     tensors = [name for name in names if isinstance(getattr(first, name), Tensor)]
     return dataclasses.replace(  # type: ignore[type-var]
         first, **{name: mix(weights, [getattr(o, name) for o in outputs]) for name in tensors}
+    )
+
+
+def map_tensors(change: Callable[[Tensor], Tensor], output: Any) -> Any:
+    """Return a denoiser's output with every tensor changed, such as those of image and sound."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, tuple | list):
+        return type(output)([map_tensors(change, each) for each in output])
+    if not dataclasses.is_dataclass(output):
+        return output
+    values = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    return dataclasses.replace(  # type: ignore[type-var]
+        output, **{name: map_tensors(change, value) for name, value in values.items()}
     )
 
 

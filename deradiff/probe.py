@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from deradiff.lockstep import Arrival, equal
-from deradiff.mixing import InexactMixtureError, prediction_of, with_prediction
+from deradiff.mixing import InexactMixtureError, map_tensors, mix_outputs, prediction_of
 from deradiff.step_properties import noise_is_per_image, step_is_affine
 
 _TOLERANCE = 1e-3
@@ -129,12 +129,8 @@ class Affinity:
             self._forms[shapes] = run()
         self._drawn[lane] += 1
         form, seed = self._forms[shapes], 2 * self._drawn[lane]
-        drawn = [_random_like(prediction_of(form), seed + i) for i in range(2)]
-        if lane < 2:
-            return with_prediction(form, drawn[lane])
-        if isinstance(drawn[0], Tensor):
-            return with_prediction(form, (drawn[0] + drawn[1]) / 2)
-        return with_prediction(form, [(x + y) / 2 for x, y in zip(*drawn, strict=True)])
+        drawn = [_random_like(form, seed + i) for i in range(2)]
+        return drawn[lane] if lane < 2 else mix_outputs([0.5, 0.5], drawn)
 
     def meet(self, arrivals: Sequence[Arrival]) -> Sequence[Any]:
         """Compare the predictions, and take the step with the first in all lanes.
@@ -188,12 +184,10 @@ def _disobedient(scheduler: Any) -> InexactMixtureError:
     )
 
 
-def _random_like(prediction: Any, seed: int) -> Any:
-    """Return standard normal values in float32, in the form of a prediction."""
+def _random_like(output: Any, seed: int) -> Any:
+    """Return standard normal values in float32, in the form of an output."""
     generator = torch.Generator().manual_seed(seed)
-    if isinstance(prediction, Tensor):
-        return torch.randn(prediction.shape, generator=generator).to(prediction.device)
-    return [torch.randn(x.shape, generator=generator).to(x.device) for x in prediction]
+    return map_tensors(lambda x: torch.randn(x.shape, generator=generator).to(x.device), output)
 
 
 def _tensors(output: Any) -> list[Tensor]:

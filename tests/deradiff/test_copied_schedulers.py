@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from deradiff import realign
 from tiny_pipelines import SCHEDULE, TEXT_WIDTH, perturb
@@ -67,3 +67,42 @@ def test_ends_are_the_models_own_and_steps_are_counted_once(
         assert realignment.way == ("reverse steps mixed" if clip_sample else "model outputs mixed")
         assert realignment.step_index == STEPS
     assert type(mixed.scheduler) is DDIMScheduler
+
+
+class Both(nn.Module):
+    """A denoiser of picture and sound at once."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, sample: Tensor, sound: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        return self.scale * sample.sin(), self.scale * sound.cos()
+
+
+class RenormalisedSound(DiffusionPipeline):
+    """Its guidance is affine in the picture's prediction and not in the sound's."""
+
+    def __init__(self, transformer: Any, scheduler: Any) -> None:
+        super().__init__()
+        self.register_modules(transformer=transformer, scheduler=scheduler)
+
+    @torch.no_grad()
+    def __call__(self, generator: Any = None) -> tuple[Tensor, Tensor]:
+        self.scheduler.set_timesteps(STEPS)
+        own, copied = self.scheduler, copy.deepcopy(self.scheduler)
+        picture, sound = (torch.randn(1, 2, 4, 4, generator=generator) for _ in range(2))
+        for t in self.scheduler.timesteps:
+            outputs = self.transformer(picture, sound, t)
+            picture = own.step(outputs[0], t, picture, return_dict=False)[0]
+            louder = outputs[1] / outputs[1].norm()
+            sound = copied.step(louder, t, sound, return_dict=False)[0]
+        return picture, sound
+
+
+def test_guidance_of_the_sound_is_measured_too() -> None:
+    scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False)
+    pipe = RenormalisedSound(Both(1.0), scheduler)
+    with realign(pipe, Both(0.5), 0.5) as realignment:
+        pipe(torch.Generator().manual_seed(0))
+        assert realignment.way == "guided, then mixed"
