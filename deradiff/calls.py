@@ -10,6 +10,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from torch import OutOfMemoryError, Tensor
 
+from deradiff.arrival import Arrival
 from deradiff.call_arguments import (
     Arguments,
     arguments_of,
@@ -21,7 +22,7 @@ from deradiff.call_arguments import (
 )
 from deradiff.call_lanes import CallLanes, one_hot
 from deradiff.gaussian import Lam
-from deradiff.lockstep import Arrival, run_in_lockstep
+from deradiff.lockstep import run_in_lockstep
 from deradiff.mixed_steps import mixture_of_steps, step_with_mixed_predictions
 from deradiff.mixing import InexactMixtureError, is_one, is_zero, require_weight_per_image
 from deradiff.mixture_hook import DenoiserMixture

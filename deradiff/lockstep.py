@@ -15,53 +15,17 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor
 
+from deradiff.arrival import Arrival
 from deradiff.mixing import InexactMixtureError
 from deradiff.random_state import kept_random_state, random_state, set_random_state
 from deradiff.replaced_step import replace_step
 from deradiff.seeded_steps import Generators, Step, seed_noise, seeded_step
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A lane's call of `scheduler.step`.
-
-    Attributes:
-        scheduler: The lane's own scheduler, or a copy of it that the pipeline has made.
-        step: Its step.
-        model_output: The guided prediction.
-        timestep: The scheduler's timestep.
-        sample: x_t, the same in all lanes.
-        rest: Further positional arguments.
-        kwargs: Keyword arguments.
-        generator: The lane's generators.
-    """
-
-    scheduler: SchedulerMixin
-    step: Step
-    model_output: Tensor
-    timestep: Any
-    sample: Tensor
-    rest: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    generator: Generators = None
-
-    @property
-    def own_kwargs(self) -> dict[str, Any]:
-        """The keyword arguments that are the step's own, such as `eta`."""
-        of_the_call = ("generator", "return_dict")
-        return {name: value for name, value in self.kwargs.items() if name not in of_the_call}
-
-    def with_output(self, model_output: Tensor) -> Any:
-        """Return what the lane's scheduler returns for another prediction."""
-        return self.step(model_output, self.timestep, self.sample, *self.rest, **self.kwargs)
-
 
 Meeting = Callable[[Sequence[Arrival]], Sequence[Any]]
 """Takes what each lane hands to its scheduler, and returns what each lane's step returns."""

@@ -8,9 +8,9 @@ from typing import Any
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from deradiff.arrival import Arrival
 from deradiff.call_copies import cloned_generators
 from deradiff.gaussian import Lam, geometric_mixture
-from deradiff.lockstep import Arrival
 from deradiff.mixing import mix, mix_fields, prediction_of, with_prediction
 from deradiff.reverse_step import reverse_step
 

@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deradiff.lockstep import Arrival, equal
+from deradiff.arrival import Arrival
+from deradiff.lockstep import equal
 from deradiff.mixing import InexactMixtureError, map_tensors, mix_outputs, prediction_of
 from deradiff.step_properties import noise_is_per_image, step_is_affine
 

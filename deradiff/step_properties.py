@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deradiff.arrival import Arrival
 from deradiff.call_copies import cloned_generators
-from deradiff.lockstep import Arrival
 from deradiff.random_state import kept_random_state
 from deradiff.replaced_step import unpatched_copy
 from deradiff.seeded_steps import Generators, Step, seed_noise, seeded_step

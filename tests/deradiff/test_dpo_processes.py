@@ -77,7 +77,9 @@ def test_two_processes_train_the_weights_of_one_and_resume(tmp_path: Path) -> No
     together = launch(tmp_path, tmp_path / "together", processes=2)
     assert [step for step, *_ in together] == [1, 2, 3, 4]
     for one, two in zip(alone, together, strict=True):
-        assert two == pytest.approx(one, rel=1e-4)
+        assert two[:2] == pytest.approx(one[:2], rel=1e-4)
+    # At first model and reference agree, and rounding decides what is preferred.
+    assert [step[2] for step in together[1:]] == [step[2] for step in alone[1:]]
     torn = launch(tmp_path, tmp_path / "torn", processes=2, stop_after=3)
     assert len(torn) == 3
     assert [step for step, *_ in launch(tmp_path, tmp_path / "torn", processes=2)] == [3, 4]
