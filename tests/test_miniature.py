@@ -16,7 +16,7 @@ from lamsearch.evaluation.loading import load_anchor
 from lamsearch.rewards import CheckedReward, load_reward
 
 WORLD = Path(__file__).parents[1] / "lamsearch" / "miniature"
-BETAS = (250, 500, 750, 1000, 2000, 5000)
+BETAS = (250, 500, 750, 1000, 2000, 5000, 8000, 10000)
 FIRST_SEED = 1_000_000
 
 

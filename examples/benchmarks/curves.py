@@ -1,7 +1,8 @@
 """Families of curves J(λ) on [0, 1]: each draws a curve, in any units, from a generator.
 
 A reward may have such shapes between the reference (λ = 0) and a strongly aligned model. `table2`
-is the paper's, `miniature` the bundled world's; `prior_...` is drawn from the surrogate's prior.
+is the paper's, `miniature` that of the world which version 0.1 bundled, so that stored results stay
+comparable; `prior_...` is drawn from the surrogate's prior.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.resources import files
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -135,16 +137,20 @@ def _table2(rng: Generator) -> Curve:
     return PchipInterpolator((lams - lams[0]) / (lams[-1] - lams[0]), values)
 
 
+BUNDLED_SCORES = Path(str(files("lamsearch") / "miniature" / "reference_scores.npz"))
+FIRST_WORLD_SCORES = Path(__file__).parent / "data" / "first_world_scores.npz"
+"""Of the world that version 0.1 bundled."""
+
+
 @lru_cache
-def miniature_scores() -> tuple[Array, Array]:
-    """Return λs (21,) of the bundled world, and the scores (21, 1000) of its stored images."""
-    path = files("lamsearch") / "miniature" / "reference_scores.npz"
-    with path.open("rb") as file, np.load(file) as arrays:
+def stored_scores(path: Path) -> tuple[Array, Array]:
+    """Return the λs (21,) of a world's `beta500`, and the scores (21, 1000) of its images."""
+    with np.load(path) as arrays:
         return arrays["lam"], arrays["pickscore"].astype(float)
 
 
 def _miniature(rng: Generator) -> Curve:
-    lams, scores = miniature_scores()
+    lams, scores = stored_scores(FIRST_WORLD_SCORES)
     return CubicSpline(lams, scores.mean(axis=1))
 
 

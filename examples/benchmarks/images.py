@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from examples.benchmarks.curves import miniature_scores
+from examples.benchmarks.curves import BUNDLED_SCORES, stored_scores
 from examples.benchmarks.simulation import simulate
 from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.evidence import Evidence
@@ -64,13 +64,13 @@ Row: TypeAlias = dict[str, Any]
 @cache
 def curves() -> CubicSpline:
     """Return λ → the scores of the 1,000 images."""
-    return CubicSpline(*miniature_scores())
+    return CubicSpline(*stored_scores(BUNDLED_SCORES))
 
 
 @cache
 def truth() -> tuple[CubicSpline, float, float]:
     """Return J, its maximum and its range."""
-    lams, scores = miniature_scores()
+    lams, scores = stored_scores(BUNDLED_SCORES)
     mean = CubicSpline(lams, scores.mean(axis=1))
     line = mean(np.linspace(0, 1, 2001))
     return mean, line.max(), np.ptp(line)

@@ -30,11 +30,12 @@ from scipy.interpolate import CubicSpline
 from examples.benchmarks.curves import (
     CALIBRATION_FAMILIES,
     FAMILIES,
+    FIRST_WORLD_SCORES,
     LINE,
     Array,
     Curve,
     gp_basis,
-    miniature_scores,
+    stored_scores,
 )
 
 IMAGES = 64
@@ -50,8 +51,8 @@ _CURVE, _IMAGE, _OWN = range(3)
 
 @lru_cache
 def _miniature_splines() -> CubicSpline:
-    """Return λ → the scores (1000,) of the bundled world's stored images."""
-    return CubicSpline(*miniature_scores())
+    """Return λ → the scores (1000,) of the first bundled world's stored images."""
+    return CubicSpline(*stored_scores(FIRST_WORLD_SCORES))
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Problem:
         """Number of images in an evaluation: as many as give the wanted standard error."""
         if not self._real_images:
             return IMAGES
-        variance = miniature_scores()[1].var(axis=1).mean()
+        variance = stored_scores(FIRST_WORLD_SCORES)[1].var(axis=1).mean()
         return round(variance / (self.stderr * self._raw[2]) ** 2)
 
     def scores(self, lam: float, evaluation: int, image_ids: Sequence[int] | None = None) -> Array:

@@ -1,6 +1,8 @@
 """The anchors: the reference aligned from scratch by Diffusion-DPO at several strengths β.
 
-All have the same pairs, learning rate, number of steps and seed; only β differs.
+All have the same pairs, number of steps and seed; β differs, and with it the learning rate. The
+shift away from the reference that β asks for shrinks as 1/β: at one rate for all, the anchors of
+large β overshoot it and end worse than they started.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ def train_anchor(recipe: Recipe, beta: int, work: Path, world: Path) -> None:
     """Align the stored (float16-rounded) reference at strength `beta`; keep the anchor in float16.
 
     Args:
-        recipe: Learning rate and number of steps.
+        recipe: Learning rate, warm-up and number of steps.
         beta: KL strength.
         work: Folder with the pairs and the digit reader.
         world: Folder with the reference; the anchor goes to `anchors/` in it.
@@ -29,10 +31,14 @@ def train_anchor(recipe: Recipe, beta: int, work: Path, world: Path) -> None:
     settings = DPOSettings(
         beta=beta,
         learning_rate=recipe.anchor_rate,
+        learning_rate_beta=recipe.anchor_rate_beta,
+        learning_rate_schedule="cosine",
+        weight_decay=0.0,
+        adam_betas=(0.9, 0.99),
         batch_size=recipe.anchor_batch,
         accumulation=1,
         steps=recipe.anchor_steps,
-        warmup=recipe.anchor_steps // 10,
+        warmup=recipe.anchor_warmup,
         seed=recipe.seed,
         cache_latents=True,
     )

@@ -17,7 +17,15 @@ from pathlib import Path
 
 from examples.miniature import card
 from examples.miniature.anchors import train_anchor
-from examples.miniature.curve import BETA, collect, curve_lams, draw, image_file, measure
+from examples.miniature.curve import (
+    BETA,
+    collect,
+    collect_family,
+    curve_lams,
+    draw,
+    image_file,
+    measure,
+)
 from examples.miniature.data import prompt_lists
 from examples.miniature.parallel import run_jobs
 from examples.miniature.pool import draw_pool_images, train_reward
@@ -115,6 +123,7 @@ class Build:
             [(file.with_suffix(".npz"), (file, self.work, self.world)) for file in files],
         )
         collect(self.recipe, self.work, self.world)
+        collect_family(self.recipe, self.work, self.world)
 
     def write_card(self) -> None:
         """Write the settings file and the model card."""

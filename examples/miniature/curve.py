@@ -1,4 +1,4 @@
-"""The dense reference curve of `beta500`: J(λ) on one image plan, under all rewards.
+"""The dense reference curve of `beta500`, and every anchor at λ = 1, on one image plan.
 
 Image i (from 0) has prompt i mod n of `prompts.txt` (n prompts) and the CPU generator seed
 1,000,000 + i, at every λ.
@@ -85,3 +85,12 @@ def collect(recipe: Recipe, work: Path, world: Path) -> None:
             writer.writerow([f"{lam:g}", beta, *means, *shares])
     pickscore = np.stack([row["pickscore"] for row in rows]).astype(np.float32)
     np.savez(world / "reference_scores.npz", lam=np.array(lams), pickscore=pickscore)
+
+
+def collect_family(recipe: Recipe, work: Path, world: Path) -> None:
+    """Write the per-image scores of the reference and of every anchor, `family_scores.npz`."""
+    files = {float(beta): image_file(work, beta, 1.0) for beta in sorted(recipe.betas)}
+    files[np.inf] = image_file(work, BETA, 0.0)
+    rows = [np.load(file.with_suffix(".npz")) for file in files.values()]
+    scores = {name: np.stack([row[name] for row in rows]).astype(np.float32) for name in REWARDS}
+    np.savez(world / "family_scores.npz", beta=np.array(list(files)), **scores)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from deradiff.dpo.data import PreferencePair
+from deradiff.dpo import PreferencePair
 from examples.miniature.data import asked_for, prompt_lists
 from examples.miniature.readers import Readers, load_readers
 from examples.miniature.recipe import Recipe

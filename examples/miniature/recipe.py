@@ -15,6 +15,8 @@ class Recipe:
         steps: The default number of sampling steps.
         taste: Utility of one standard deviation of vividness.
         pairs: Preference pairs that the anchors are aligned on.
+        anchor_rate: Learning rate of the anchor at `anchor_rate_beta`; at another β it is
+            proportional to 1/β.
         pool: Prompts of the pool of images that the rewards are tuned on.
         pool_parts: Sources that are sampled for the pool.
         comparisons: Labelled comparisons drawn from the pool.
@@ -33,11 +35,13 @@ class Recipe:
     steps: int = 20
     prompt_files: tuple[int, int] = (200, 100)
     taste: float = 1.5
-    pairs: int = 2000
-    betas: tuple[int, ...] = (250, 500, 750, 1000, 2000, 5000)
+    pairs: int = 4000
+    betas: tuple[int, ...] = (250, 500, 750, 1000, 2000, 5000, 8000, 10_000)
     anchor_rate: float = 1.5e-4
+    anchor_rate_beta: int = 500
     anchor_batch: int = 32
-    anchor_steps: int = 300
+    anchor_steps: int = 600
+    anchor_warmup: int = 30
     clip_steps: int = 1500
     pool: int = 640
     pool_parts: int = 5
