@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+_BASE, _ADDED = ".base_layer.", ".lora_"
+"""In names of weights: a layer that has adapters, and what an adapter adds to it."""
+
+
+def without_adapters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a denoiser's weights under the names that they have without adapters."""
+    return {name.replace(_BASE, "."): w for name, w in weights.items() if _ADDED not in name}
 
 
 class Adapters:

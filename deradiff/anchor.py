@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
+from deradiff.adapters import without_adapters
 from deradiff.denoisers import denoiser_names
 from deradiff.gaussian import Lam
 from deradiff.loading import first_line, load_aligned, load_pipeline
@@ -82,6 +83,14 @@ class Anchor:
         modules += [each for each in aligned if isinstance(each, nn.Module)]
         return fingerprint(modules)
 
+    def reference_fingerprint(self) -> str:
+        """Return a digest of the reference's denoisers, the same for all anchors of a reference.
+
+        It leaves out what a LoRA anchor adds to them.
+        """
+        modules = [getattr(self.pipe, name) for name in denoiser_names(self.pipe)]
+        return fingerprint(modules, base_only=True)
+
 
 def load_anchor(
     reference: str | Path,
@@ -119,15 +128,21 @@ def _named(aligned: str | Path | Mapping[str, str | Path]) -> str:
     return ", ".join(map(str, aligned.values())) if isinstance(aligned, Mapping) else str(aligned)
 
 
-def fingerprint(modules: Sequence[nn.Module]) -> str:
+def fingerprint(modules: Sequence[nn.Module], *, base_only: bool = False) -> str:
     """Return a digest of the modules' weights, 16 hexadecimal digits.
 
     It covers names, shapes, types and at most 127 evenly spaced values per tensor, so it is cheap
     even for large models on a GPU. Any training or conversion changes it.
+
+    Args:
+        modules: The modules.
+        base_only: Whether adapters are left out, so that a model has the digest that it had before
+            they were loaded.
     """
     digest = hashlib.sha256()
     for module in modules:
-        for name, weight in module.state_dict().items():
+        weights = module.state_dict()
+        for name, weight in (without_adapters(weights) if base_only else weights).items():
             digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
             values = weight.detach().flatten()
             picked = values[:: max(1, len(values) // 64)]

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lamsearch.agreement.agree import agree
+    from lamsearch.agreement.results import FamilyAgreement
     from lamsearch.bayesopt.optuna_sampler import LamSampler
     from lamsearch.errors import LamsearchError
     from lamsearch.function_search import search
@@ -12,12 +14,22 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["LamSampler", "LamsearchError", "Summary", "run", "search"]
+__all__ = [
+    "FamilyAgreement",
+    "LamSampler",
+    "LamsearchError",
+    "Summary",
+    "agree",
+    "run",
+    "search",
+]
 
 _HOMES = {
+    "FamilyAgreement": "lamsearch.agreement.results",
     "LamSampler": "lamsearch.bayesopt.optuna_sampler",
     "LamsearchError": "lamsearch.errors",
     "Summary": "lamsearch.report.summary",
+    "agree": "lamsearch.agreement.agree",
     "run": "lamsearch.image_search",
     "search": "lamsearch.function_search",
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lamsearch.evaluation.image_plan import GROWING, PlannedImage
 from lamsearch.evaluation.loading import Models
@@ -21,41 +20,8 @@ from lamsearch.report.confirmation import (
 from lamsearch.report.notes import unconfirmed
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
-from lamsearch.study.history import History
-from lamsearch.study.proposal import Budget, Proposal
-from lamsearch.study.records import ImageRanges
-
-
-@dataclass(frozen=True)
-class ConfirmationPolicy:
-    """Proposes, λ by λ, the images that it lacks.
-
-    Attributes:
-        lams: λs to evaluate.
-        images: Number of images at each of them.
-    """
-
-    lams: Sequence[float]
-    images: int
-
-    def __call__(self, history: History) -> Proposal | None:
-        """Return the first λ that lacks images, and these; None where no λ lacks any.
-
-        A failed evaluation is tried again where nothing else was scored at its λ.
-        """
-        lacking = (lam for lam in self.lams if _images_seen(lam, history) < self.images)
-        lam = next(lacking, None)
-        return None if lam is None else Proposal(lam, self.images_at(lam, history))
-
-    def images_at(self, lam: float, history: History) -> ImageRanges:
-        """Return the images that a λ lacks."""
-        return ((_images_seen(lam, history), self.images),)
-
-
-def _images_seen(lam: float, history: History) -> int:
-    """Return how much of the plan was evaluated at a λ, or is being evaluated."""
-    evaluations = [each for each in (*history.spent, *history.running) if each.lam == lam]
-    return max((each.images[-1][1] for each in evaluations if each.images), default=0)
+from lamsearch.study.fixed_lams import FixedLams
+from lamsearch.study.proposal import Budget
 
 
 def confirm(
@@ -89,7 +55,7 @@ def confirm(
     if progress is not None:
         progress.confirming(len(lams), images)
     with models.evaluation(plan) as evaluation:
-        policy = ConfirmationPolicy(lams, images)
+        policy = FixedLams(lams, images)
         search_loop(held_out, evaluation, policy=policy, budget=Budget(), progress=progress)
     found = read_confirmation(held_out, summary.lam)
     if found is None:  # other workers are at it

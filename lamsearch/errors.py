@@ -6,6 +6,7 @@
     ├── RewardError          a reward that cannot be loaded, or scores that break its contract
     ├── StudyError           a study that cannot be opened, resumed or found
     └── EvaluationError      images could not be generated or scored at some λ
+        └── NoScoreError     all scores of a λ are missing
 
 Everything but `SettingsError` ends the command line with exit status 1.
 """
@@ -33,6 +34,18 @@ class StudyError(LamsearchError):
 
 class EvaluationError(LamsearchError):
     """Images could not be generated or scored."""
+
+
+class NoScoreError(EvaluationError):
+    """All scores of a λ are missing.
+
+    Attributes:
+        lam: That λ.
+    """
+
+    def __init__(self, message: str, lam: float) -> None:
+        super().__init__(message)
+        self.lam = lam
 
 
 def first_line(error: Exception) -> str:

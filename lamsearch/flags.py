@@ -76,7 +76,7 @@ def _kind(field: FieldInfo) -> dict[str, Any]:
         return {"type": _number_or(words), "metavar": metavar}
     origin = get_origin(types[0])
     if origin is tuple and ... in get_args(types[0]):
-        return {"type": _names, "metavar": metavar}
+        return {"type": names, "metavar": metavar}
     if origin is tuple:
         return {"type": float, "nargs": 2, "metavar": tuple(metavar.split())}
     return {"type": types[0] if types[0] in (int, float, Path) else str, "metavar": metavar}
@@ -100,5 +100,6 @@ def _number_or(words: Collection[str]) -> Any:
     return read
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """Return the names in a text, which are separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

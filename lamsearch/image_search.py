@@ -21,6 +21,7 @@ from lamsearch.evaluation.loading import load_models, usable_device
 from lamsearch.keywords import RunKeywords, check_keywords
 from lamsearch.loop import search_loop
 from lamsearch.report.notes import unconfirmed
+from lamsearch.report.quotes import REFERENCE_FACT
 from lamsearch.report.summarize import conclude
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
@@ -71,6 +72,7 @@ def run(anchor: str, reward: str, budget: int = 12, **keywords: Unpack[RunKeywor
     with models.evaluation(job.plan, keep, on_way=on_way) as evaluation:
         # Bound only now: what the pipeline does not take must not stay in the manifest.
         study.bind({**job.manifest(), **models.manifest(job.identifying_plan)})
+        study.remember(REFERENCE_FACT, models.reference_fingerprint)
         search_loop(study, evaluation, policy=job.policy, budget=job.budget, progress=progress)
     # Of several workers the last one to finish knows the answer, and confirms it. Read before the
     # answer is made: what another worker finishes later would not be in it.

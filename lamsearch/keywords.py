@@ -1,4 +1,4 @@
-"""The keywords of `lamsearch.search` and `lamsearch.run`: the fields of the configs, as types.
+"""The keywords of `lamsearch.search`, `run` and `agree`: the fields of the configs, as types.
 
 A test keeps them equal to the fields, which have the defaults, ranges and descriptions.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, is_typeddict
+from typing import Any, Protocol, TypedDict, is_typeddict
 
 from lamsearch.config.strict_table import did_you_mean
 from lamsearch.loop import Progress
@@ -49,6 +49,35 @@ class RunKeywords(SearchKeywords, total=False):
     study: str | None
     storage: str | None
     progress: Progress | None
+
+
+class FamilyProgress(Progress, Protocol):
+    """Receives what happens in an agreement."""
+
+    def emulating(self, anchor: str, lams: int, images: int) -> None:
+        """An anchor is loaded; `lams` λs are evaluated on `images` images each."""
+        ...
+
+
+class AgreeKeywords(TypedDict, total=False):
+    """Keywords of `agree`: the fields of `AgreementConfig`, and where files and studies are.
+
+    Attributes:
+        config: The settings file; by default `./lamsearch.toml`, or else the bundled one.
+        study: Name of the study, by default `agreement-seedS`.
+        storage: SQLAlchemy URL of its database, by default a file in `lamsearch-studies`.
+        progress: Receives what happens.
+    """
+
+    images: int
+    seed: int
+    prompts: str | Path | None
+    batch_size: int
+    device: str | None
+    config: str | Path | None
+    study: str | None
+    storage: str | None
+    progress: FamilyProgress | None
 
 
 def check_keywords(function: str, given: Mapping[str, Any], known: type) -> None:

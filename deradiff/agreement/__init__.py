@@ -1,6 +1,7 @@
 """Does a realigned anchor behave like a model aligned from scratch? (arXiv 2601.20198, A.8)."""
 
 from deradiff.agreement.comparison import Comparison, PairedDifference
+from deradiff.agreement.peaks import Peak, PeakShift, compare_peaks, find_peak
 from deradiff.agreement.results import (
     Agreement,
     BlandAltman,
@@ -23,6 +24,10 @@ __all__ = [
     "LinearFit",
     "Measure",
     "PairedDifference",
+    "Peak",
+    "PeakShift",
     "Scale",
+    "compare_peaks",
+    "find_peak",
     "summarize_agreement",
 ]

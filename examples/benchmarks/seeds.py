@@ -6,7 +6,8 @@ The truth is the bundled reference curve: J(λ) at 21 λs, 1,000 images each. An
 what J loses at λ* against the curve's maximum, in percent of the curve's range. The script prints
 means over the seeds with standard errors. Regrets are skewed: a few seeds make up much of the mean,
 so 20 seeds without a bad one look better than they should, and their standard error is too small.
-Seeds that the output file contains already are not run again.
+Seeds that the output file contains already are not run again. `--processes N` runs N seeds at a
+time, each with its own models, and `--device cuda` on a GPU.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import argparse
 import csv
 import json
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.interpolate import CubicSpline
 
 import lamsearch
@@ -43,14 +49,11 @@ def regret(curve: CubicSpline, lam: float) -> float:
     return float(100 * loss / (values.max() - values.min()))
 
 
-def run_seed(seed: int, *, anchor: str, reward: str, budget: int, folder: Path) -> dict[str, Any]:
-    result = lamsearch.run(
-        anchor,
-        reward,
-        budget,
-        seed=seed,
-        storage=f"sqlite:///{folder}/studies.db",
-    )
+def run_seed(
+    seed: int, *, anchor: str, reward: str, budget: int, folder: Path, device: str | None = None
+) -> dict[str, Any]:
+    storage = f"sqlite:///{folder}/seed{seed}.db"
+    result = lamsearch.run(anchor, reward, budget, seed=seed, storage=storage, device=device)
     curve = reference_curve(reward)
     return {
         "seed": seed,
@@ -72,6 +75,8 @@ def main(
     output: str = "seeds.json",
     anchor: str = "beta500",
     reward: str = "pickscore",
+    device: str | None = None,
+    processes: int = 1,
 ) -> list[dict[str, Any]]:
     path = Path(output)
     asked = {"budget": budget, "anchor": anchor, "reward": reward}
@@ -79,14 +84,34 @@ def main(
     if any({key: row[key] for key in asked} != asked for row in rows):
         raise SystemExit(f"{output} holds other searches: name another --output")
     done = {row["seed"] for row in rows}
-    for seed in range(seeds):
-        if seed not in done:
-            folder = path.absolute().parent
-            rows.append(run_seed(seed, anchor=anchor, reward=reward, budget=budget, folder=folder))
-            command = f"python -m examples.benchmarks.seeds --seeds {seeds} --budget {budget}"
-            save(path, rows, command)
+    task = partial(
+        run_seed,
+        anchor=anchor,
+        reward=reward,
+        budget=budget,
+        folder=path.absolute().parent,
+        device=device,
+    )
+    todo = [seed for seed in range(seeds) if seed not in done]
+    for row in run_all(task, todo, processes):
+        rows.append(row)
+        command = f"python -m examples.benchmarks.seeds --seeds {seeds} --budget {budget}"
+        save(path, rows, command + (f" --device {device}" if device else ""))
     report(rows, reward)
     return rows
+
+
+def run_all(
+    task: Callable[[int], dict[str, Any]], seeds: list[int], processes: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows as they come, from this process or from several."""
+    if processes == 1:
+        yield from map(task, seeds)
+        return
+    context = get_context("spawn")  # CUDA does not survive a fork
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for future in as_completed([pool.submit(task, seed) for seed in seeds]):
+            yield future.result()
 
 
 def save(path: Path, rows: list[dict[str, Any]], command: str) -> None:
@@ -96,6 +121,7 @@ def save(path: Path, rows: list[dict[str, Any]], command: str) -> None:
             {
                 "command": command,
                 "versions": {name: version(name) for name in names},
+                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
                 "rows": rows,
             },
             indent=1,
@@ -139,4 +165,6 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budget", type=int, default=12)
     parser.add_argument("--output", default="seeds.json")
+    parser.add_argument("--device")
+    parser.add_argument("--processes", type=int, default=1)
     main(**vars(parser.parse_args()))

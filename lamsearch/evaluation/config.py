@@ -31,26 +31,13 @@ def _checked_names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-class ImagesConfig(Config):
-    """Options of the images of a search.
+class GenerationConfig(Config):
+    """What images are generated from, and where.
 
     Raises:
         SettingsError: If an option is out of its range.
     """
 
-    images: Annotated[int | Literal["auto"], BeforeValidator(_checked_images)] = option(
-        64,
-        "Images per evaluation; auto: the search decides, step by step, between a new λ and more "
-        "images at one it has.",
-        group="images",
-        metavar="N|auto",
-    )
-    plan: Literal["fixed", "rotating"] = option(
-        "fixed",
-        "Whether all λs see the same images, or each another part of a larger set, of which any "
-        "two share a third.",
-        group="images",
-    )
     prompts: Path | None = option(
         None,
         "Prompt file (.txt, .json, .jsonl, .csv or .tsv); by default that of the settings.",
@@ -72,6 +59,28 @@ class ImagesConfig(Config):
         "Device of the models; by default cuda, mps or cpu, the first there is.",
         group="images",
         metavar="D",
+    )
+
+
+class ImagesConfig(GenerationConfig):
+    """Options of the images of a search.
+
+    Raises:
+        SettingsError: If an option is out of its range.
+    """
+
+    images: Annotated[int | Literal["auto"], BeforeValidator(_checked_images)] = option(
+        64,
+        "Images per evaluation; auto: the search decides, step by step, between a new λ and more "
+        "images at one it has.",
+        group="images",
+        metavar="N|auto",
+    )
+    plan: Literal["fixed", "rotating"] = option(
+        "fixed",
+        "Whether all λs see the same images, or each another part of a larger set, of which any "
+        "two share a third.",
+        group="images",
     )
     also: Annotated[tuple[str, ...], BeforeValidator(_checked_names)] = option(
         (),

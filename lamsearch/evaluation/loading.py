@@ -54,6 +54,11 @@ class Models:
             on_way=on_way,
         )
 
+    @property
+    def reference_fingerprint(self) -> str:
+        """Digest of the weights of the reference's denoisers, whatever is loaded on top."""
+        return self.anchor.reference_fingerprint()
+
     def manifest(self, plan: Sequence[PlannedImage]) -> dict[str, Any]:
         """Return what the scores of the plan's images depend on, as JSON."""
         return {

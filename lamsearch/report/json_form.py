@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-_NOT_JSON = ("beta", "surrogate")
+NOT_JSON = {"json": False}
+"""Metadata of a field that only Python can use."""
 
 
 def to_json(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass as JSON values; what is not finite is null."""
-    names = (field.name for field in dataclasses.fields(value) if field.name not in _NOT_JSON)
+    names = (field.name for field in dataclasses.fields(value) if field.metadata.get("json", True))
     return {name: _json(getattr(value, name)) for name in names}
 
 

@@ -15,6 +15,7 @@ from lamsearch.errors import LamsearchError, StudyError
 from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
+from lamsearch.study.manifest import AGREEMENT_FACT
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StudyRow:
 
 
 def list_studies(storage: str | None) -> list[StudyRow]:
-    """Return the studies of a storage by name; confirmations belong to the study they confirm.
+    """Return the studies of a storage by name; confirmations and the parts of agreements are none.
 
     Raises:
         StudyError: If the storage cannot be opened.
@@ -74,8 +75,10 @@ def _row(name: str, storage: str | None) -> StudyRow | None:
         history, manifest = study.history(), study.manifest
     except StudyError:
         return foreign
-    if "confirms" in manifest:
+    if "confirms" in manifest or "agreement" in manifest:
         return None
+    if study.is_agreement:
+        return _agreement_row(study)
     if not manifest and history.evaluations and all(math.isnan(e.lam) for e in history.evaluations):
         return foreign
     state = "idle" if history.finished else "empty"
@@ -83,6 +86,20 @@ def _row(name: str, storage: str | None) -> StudyRow | None:
         state = "running" if study.has_live_workers else "interrupted"
     done, lam = _answer(study)
     return StudyRow(name, manifest.get("anchor"), manifest.get("reward"), done, lam, state)
+
+
+def _agreement_row(study: Study) -> StudyRow:
+    """Return the row of an agreement; its evaluations are in a study per anchor."""
+    names = list(study.recall(AGREEMENT_FACT)["betas"])
+    children = [study.find_beside(f"{study.name}/{name}") for name in names]
+    histories = [child.history() for child in children if child is not None]
+    done = sum(len(merged(history.finished)) for history in histories)
+    state = "idle" if done else "empty"
+    if any(history.running for history in histories):
+        living = any(child.has_live_workers for child in children if child is not None)
+        state = "running" if living else "interrupted"
+    rewards = ", ".join(study.manifest.get("rewards", []))
+    return StudyRow(study.name, ", ".join(names), rewards, done, None, state)
 
 
 def _answer(study: Study) -> tuple[int, float | None]:

@@ -80,6 +80,11 @@ class SearchProgress:
             markup=False,
         )
 
+    def emulating(self, anchor: str, lams: int, images: int) -> None:
+        """Begin a new bar for an anchor of a family."""
+        self._console.print(f"anchor {anchor}: {images} images at each of {lams} λs", markup=False)
+        self._progress.reset(self._task, total=images * lams)
+
     def confirming(self, lams: int, images: int) -> None:
         """Begin a new bar for the held-out images."""
         self._console.print(

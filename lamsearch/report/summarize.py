@@ -14,6 +14,7 @@ from lamsearch.bayesopt.recommendation import Recommendation, recommend
 from lamsearch.errors import StudyError
 from lamsearch.report.confirmation import stored_confirmation
 from lamsearch.report.notes import answer_notes, stopped_early
+from lamsearch.report.quotes import agreement_note
 from lamsearch.report.rows import effective_beta, evaluated_lams
 from lamsearch.report.summary import BestObserved, ConstraintCheck, Summary, Within
 from lamsearch.report.tracked_rewards import (
@@ -72,7 +73,9 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
         beta=manifest.get("beta"),
         surrogate=evidence.surrogate,
     )
-    return dataclasses.replace(summary, notes=tuple(answer_notes(summary)))
+    quote = agreement_note(study, summary.reward)
+    notes = (*answer_notes(summary), *([quote] if quote is not None else []))
+    return dataclasses.replace(summary, notes=notes)
 
 
 def conclude(study: Study, config: SearchConfig, budget: Budget) -> Summary:

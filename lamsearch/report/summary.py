@@ -8,7 +8,7 @@ from typing import Any
 
 from lamsearch.bayesopt.recommendation import Gain
 from lamsearch.report.confirmation import Confirmation
-from lamsearch.report.json_form import to_json
+from lamsearch.report.json_form import NOT_JSON, to_json
 from lamsearch.report.rows import EvaluatedLam
 from lamsearch.report.tracked_rewards import TrackedReward
 from lamsearch.surrogate.model import Surrogate
@@ -66,7 +66,8 @@ class Note:
 
     Attributes:
         code: What kind it is, for programs: "bound", "image_noise", "few_images", "unfinished",
-            "stopped_early", "tracked_falls", "constraint_unmet", "no_beta" or "unconfirmed".
+            "stopped_early", "tracked_falls", "constraint_unmet", "no_beta", "agreement" or
+            "unconfirmed".
         text: The sentence, for people.
     """
 
@@ -125,8 +126,8 @@ class Summary:
     constraint: ConstraintCheck | None
     confirmation: Confirmation | None
     notes: tuple[Note, ...]
-    beta: float | None
-    surrogate: Surrogate = dataclasses.field(repr=False, compare=False)
+    beta: float | None = dataclasses.field(metadata=NOT_JSON)
+    surrogate: Surrogate = dataclasses.field(repr=False, compare=False, metadata=NOT_JSON)
 
     def with_note(self, note: Note) -> Summary:
         """Return the summary with one more note."""

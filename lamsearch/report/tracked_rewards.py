@@ -13,6 +13,7 @@ import torch
 
 from lamsearch.bayesopt.constraint import guard_surrogate
 from lamsearch.bayesopt.recommendation import Gain, gain
+from lamsearch.report.json_form import NOT_JSON
 from lamsearch.study.history import score_rows
 from lamsearch.study.records import Evaluation
 from lamsearch.surrogate.model import Surrogate
@@ -35,7 +36,7 @@ class TrackedReward:
     value: float
     stderr: float
     gain: Gain | None
-    surrogate: Surrogate = field(repr=False, compare=False)
+    surrogate: Surrogate = field(repr=False, compare=False, metadata=NOT_JSON)
 
     @property
     def falls(self) -> bool:

@@ -8,7 +8,6 @@ continued, not repeated.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -18,15 +17,14 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from lamsearch.errors import EvaluationError, StudyError
+from lamsearch.errors import EvaluationError, NoScoreError, StudyError
 from lamsearch.study.history import History
 from lamsearch.study.leases import Leases
+from lamsearch.study.manifest import AGREEMENT_FACT, bind_manifest, read_manifest
 from lamsearch.study.proposal import Assignment, Budget, Policy, Proposal
 from lamsearch.study.records import PARAMETER, Batch, Evaluation, is_number
 from lamsearch.study.storage import open_storage, redacted_url
 from lamsearch.study.trials import Trials
-
-_MANIFEST_KEY = "manifest"
 
 
 class Study:
@@ -103,10 +101,7 @@ class Study:
     @property
     def manifest(self) -> dict[str, Any]:
         """What the study's scores depend on, as `bind` stored it."""
-        stored = self._study.user_attrs.get(_MANIFEST_KEY, {})
-        if not isinstance(stored, dict):
-            raise StudyError(f"study '{self.name}' has a damaged manifest: {stored!r}")
-        return dict(stored)
+        return read_manifest(self._study)
 
     def bind(self, manifest: Mapping[str, Any]) -> None:
         """Store the manifest of a new study; hold an existing study to its own.
@@ -114,21 +109,25 @@ class Study:
         Raises:
             StudyError: If the study has another manifest; the message shows the differences.
         """
-        # Compared as JSON gives it back: tuples become lists, keys strings.
-        given = json.loads(json.dumps(manifest))
-        stored = self.manifest
-        if not stored:
-            self._study.set_user_attr(_MANIFEST_KEY, given)
-        elif stored != given:
-            differences = [
-                f"{key} was {stored.get(key)!r}, is {given.get(key)!r}"
-                for key in sorted({*stored, *given})
-                if stored.get(key) != given.get(key)
-            ]
-            raise StudyError(
-                f"study '{self.name}' was started with other settings ({'; '.join(differences)}): "
-                "resume with those, or name a new study with --study"
-            )
+        bind_manifest(self._study, manifest)
+
+    def remember(self, key: str, fact: Any) -> None:
+        """Store a fact about the study, as JSON, which a resume is not held to."""
+        self._study.set_user_attr(key, fact)
+
+    def recall(self, key: str) -> Any:
+        """Return a stored fact, None where there is none."""
+        return self._study.user_attrs.get(key)
+
+    @property
+    def is_agreement(self) -> bool:
+        """Whether the study heads the agreement of a family of anchors."""
+        return self.recall(AGREEMENT_FACT) is not None
+
+    def recall_all(self, key: str) -> dict[str, Any]:
+        """Return this fact of every study in the database that has it, by name of the study."""
+        found = {each.study_name: each.user_attrs for each in self._database.get_all_studies()}
+        return {name: facts[key] for name, facts in found.items() if key in facts}
 
     def history(self) -> History:
         """Read all trials, once.
@@ -204,15 +203,16 @@ class Study:
         """Complete an evaluation with the mean of its scores; it fails where all are missing.
 
         Raises:
-            EvaluationError: If it failed, and nothing else was scored at this λ.
+            NoScoreError: If it failed, and nothing else was scored at this λ.
         """
         ended = self._trials.finish(evaluation)
         failed = ended.state == TrialState.FAIL
         if failed and ended.lam not in {done.lam for done in self.history().finished}:
-            raise EvaluationError(
+            raise NoScoreError(
                 f"all {len(ended.scores)} scores at lam = {ended.lam:g} are missing (NaN, or "
                 "images not finite, constant, or blocked by a safety checker): check the dtype "
-                "and the VAE, or leave this λ out of the bounds"
+                "and the VAE, or leave this λ out of the bounds",
+                ended.lam,
             )
         return ended
 

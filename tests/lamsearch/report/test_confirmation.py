@@ -15,7 +15,6 @@ from scipy import stats
 
 import lamsearch
 from lamsearch.config.prompt_files import read_prompts
-from lamsearch.confirm import ConfirmationPolicy
 from lamsearch.errors import EvaluationError, PromptError, SettingsError
 from lamsearch.evaluation.image_plan import held_out_plan, image_plan
 from lamsearch.report.confirmation import (
@@ -26,6 +25,7 @@ from lamsearch.report.confirmation import (
 )
 from lamsearch.rewards.clip import CLIPReward
 from lamsearch.study.database import Study
+from lamsearch.study.fixed_lams import FixedLams
 from lamsearch.study.proposal import Budget
 from lamsearch.study.records import Batch
 from studies import begin, finished
@@ -76,7 +76,7 @@ def test_lam_0_and_1_are_not_evaluated_twice() -> None:
 
 def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, int, int]]:
     """Make what is missing; image i scores λ + i/10."""
-    made, policy = [], ConfirmationPolicy(lams, images)
+    made, policy = [], FixedLams(lams, images)
     while (evaluation := begin(study, Budget(), policy)) is not None:
         assert evaluation.images is not None
         ids = range(*evaluation.images[0])
@@ -89,7 +89,7 @@ def make(study: Study, lams: Sequence[float], images: int) -> list[tuple[float, 
 def test_an_evaluation_that_failed_is_tried_again() -> None:
     study = Study.create("s", None)
     lams = confirmation_lams(0.5)
-    first = begin(study, Budget(), ConfirmationPolicy(lams, 2))
+    first = begin(study, Budget(), FixedLams(lams, 2))
     assert first is not None
     study.record(first, Batch([0, 1], [math.nan] * 2))
     with pytest.raises(EvaluationError):
@@ -100,7 +100,7 @@ def test_an_evaluation_that_failed_is_tried_again() -> None:
 def test_more_images_that_are_all_missing_are_not_made_for_ever() -> None:
     study, lams = Study.create("s", None), confirmation_lams(0.5)
     make(study, lams, 2)
-    policy = ConfirmationPolicy(lams, 3)
+    policy = FixedLams(lams, 3)
     for lam in lams:
         more = begin(study, Budget(), policy)
         assert more is not None
@@ -116,7 +116,7 @@ def test_more_images_are_added_to_those_there_are() -> None:
     assert make(study, lams, 5) == [(0.0, 2, 5), (1.0, 2, 5), (0.5, 2, 5)]
     assert make(study, lams, 3) == []
     later = Study.create("later", None)
-    left = begin(later, Budget(), ConfirmationPolicy(lams, 9))
+    left = begin(later, Budget(), FixedLams(lams, 9))
     assert left is not None
     later.release(left)
     assert make(later, lams, 3) == [(0.0, 0, 9), (1.0, 0, 3), (0.5, 0, 3)]

@@ -1,0 +1,113 @@
+"""A stored agreement → its scores: a study per anchor, the same images at every λ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamsearch.errors import StudyError
+from lamsearch.study.database import Study
+from lamsearch.study.history import merged
+from lamsearch.study.manifest import AGREEMENT_FACT
+from lamsearch.study.records import Evaluation
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FamilyScores:
+    """The scores of a family.
+
+    Attributes:
+        betas: β of each anchor by name, ascending.
+        lams: For each anchor, the λ of each target by name; its own is 1.
+        images: Images that were requested of every model.
+        seconds: Time spent on them.
+        evaluations: For each anchor, the finished evaluations by λ.
+    """
+
+    betas: Mapping[str, float]
+    lams: Mapping[str, Mapping[str, float]]
+    images: int
+    seconds: float
+    evaluations: Mapping[str, Mapping[float, Evaluation]]
+
+    @classmethod
+    def read(cls, study: Study) -> FamilyScores:
+        """Read the agreement that a study heads.
+
+        Raises:
+            StudyError: If it heads none, or an anchor was not evaluated yet.
+        """
+        members = study.recall(AGREEMENT_FACT)
+        if members is None:
+            raise StudyError(f"study '{study.name}' is no agreement of a family of anchors")
+        found: dict[str, dict[float, Evaluation]] = {}
+        for name in members["betas"]:
+            child = study.find_beside(child_name(study.name, name))
+            history = None if child is None else child.history()
+            found[name] = {e.lam: e for e in merged(history.finished)} if history else {}
+        betas = members["betas"]
+        return cls(
+            betas=betas,
+            lams={a: {t: betas[a] / betas[t] for t in betas} for a in betas},
+            images=members["images"],
+            seconds=sum(e.seconds for each in found.values() for e in each.values()),
+            evaluations=found,
+        )
+
+    def original(self, anchor: str, reward: str | None) -> Scores | None:
+        """Return the (images,) scores of an anchor itself; None while there are none."""
+        return self.at(anchor, 1.0, reward)
+
+    def reference(self, reward: str | None) -> Scores | None:
+        """Return the (images,) scores of the reference; None while there are none."""
+        rows = (self.at(anchor, 0.0, reward) for anchor in self.betas)
+        return next((row for row in rows if row is not None), None)
+
+    def at(self, anchor: str, lam: float, reward: str | None) -> Scores | None:
+        """Return the (images,) scores of an anchor at a λ, NaN where missing, None without any.
+
+        Args:
+            anchor: Name of the anchor.
+            lam: λ.
+            reward: Name of a tracked reward; None for the first one.
+        """
+        evaluation = self.evaluations[anchor].get(lam)
+        if evaluation is None:
+            return None
+        given = evaluation.row if reward is None else evaluation.tracked_row(reward)
+        row = np.full(self.images, np.nan)
+        row[: len(given)] = given[: self.images]
+        return None if np.isnan(row).all() else row
+
+    def absent(self) -> Iterator[tuple[str, float]]:
+        """Yield the anchors and λs that have not all of their images yet."""
+        for anchor, lams in self.lams.items():
+            for lam in lams.values():
+                found = self.evaluations[anchor].get(lam)
+                if found is None or len(found.scores) < self.images:
+                    yield anchor, lam
+
+
+def child_name(study: str, anchor: str) -> str:
+    """Return the name of the study that holds an anchor's part of an agreement."""
+    return f"{study}/{anchor}"
+
+
+def require_scores(rows: Sequence[Scores | None], study: str) -> list[Scores]:
+    """Return the rows.
+
+    Raises:
+        StudyError: If one is None.
+    """
+    present = [row for row in rows if row is not None]
+    if len(present) < len(rows):
+        raise StudyError(
+            f"agreement '{study}' is not finished: the reference or an anchor itself has no scores "
+            "yet; run it again to go on"
+        )
+    return present

@@ -1,0 +1,36 @@
+"""What a stored agreement says about β/λ, quoted by the searches of the same reference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from lamsearch.report.summary import Note
+from lamsearch.study.database import Study
+
+REFERENCE_FACT = "reference"
+"""Fact of a study: the digest of its reference's weights."""
+
+_QUOTES_FACT = "agreement_quotes"
+
+
+def store_quotes(study: Study, sentences: Mapping[str, str]) -> None:
+    """Store what an agreement says, by name of the reward."""
+    study.remember(_QUOTES_FACT, {"time": time.time(), "sentences": dict(sentences)})
+
+
+def agreement_note(study: Study, reward: str | None) -> Note | None:
+    """Return the note with the last agreement of the study's reference and reward, if any."""
+    reference = study.recall(REFERENCE_FACT)
+    if reference is None or reward is None:
+        return None
+    references = study.recall_all(REFERENCE_FACT)
+    found = {
+        name: quotes
+        for name, quotes in study.recall_all(_QUOTES_FACT).items()
+        if references.get(name) == reference and reward in quotes["sentences"]
+    }
+    if not found:
+        return None
+    last = max(found, key=lambda name: found[name]["time"])
+    return Note("agreement", f"β/λ by '{last}': {found[last]['sentences'][reward]}")

@@ -1,0 +1,51 @@
+"""The manifest: what the scores of a study depend on, which a resume is held to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from lamsearch.errors import StudyError
+
+_KEY = "manifest"
+
+AGREEMENT_FACT = "agreement_members"
+"""Fact of a study that heads an agreement, outside of its manifest: its anchors and images."""
+
+
+def read_manifest(study: optuna.Study) -> dict[str, Any]:
+    """Return the stored manifest, empty where there is none.
+
+    Raises:
+        StudyError: If it is no JSON object.
+    """
+    stored = study.user_attrs.get(_KEY, {})
+    if not isinstance(stored, dict):
+        raise StudyError(f"study '{study.study_name}' has a damaged manifest: {stored!r}")
+    return dict(stored)
+
+
+def bind_manifest(study: optuna.Study, manifest: Mapping[str, Any]) -> None:
+    """Store the manifest of a new study; hold an existing study to its own.
+
+    Raises:
+        StudyError: If the study has another manifest; the message shows the differences.
+    """
+    # Compared as JSON gives it back: tuples become lists, keys strings.
+    given = json.loads(json.dumps(manifest))
+    stored = read_manifest(study)
+    if not stored:
+        study.set_user_attr(_KEY, given)
+    elif stored != given:
+        differences = [
+            f"{key} was {stored.get(key)!r}, is {given.get(key)!r}"
+            for key in sorted({*stored, *given})
+            if stored.get(key) != given.get(key)
+        ]
+        raise StudyError(
+            f"study '{study.study_name}' was started with other settings "
+            f"({'; '.join(differences)}): resume with those, or name a new study with --study"
+        )
