@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from deradiff.adapters import Adapters
 from deradiff.attachments import dressed_like, require_own_forwards
+from deradiff.denoiser_hook import DenoiserHook
 from deradiff.denoisers import has_block_cache, timestep_place
 from deradiff.gaussian import Lam
 from deradiff.mixing import InexactMixtureError, is_one, is_zero, mix_outputs
-
-_HOOK = "deradiff.realignment"
 
 Weights = Callable[["Tensor | float | None"], "tuple[Lam, ...] | None"]
 """Takes the denoiser's timestep; for None, returns None unless the weights are constant."""
@@ -64,19 +62,8 @@ class DenoiserMixture:
         self.is_measured_in_calls = False
         self.fixed: tuple[Lam, ...] | None = None
         self.instead: Instead | None = None
-        registry = getattr(reference, "_diffusers_hook", None)
-        self._had_registry = registry is not None
-        self._had_forward = "forward" in vars(reference)
-        self._hook = _MixtureHook(self)
-        registry = HookRegistry.check_if_exists_or_initialize(reference)
-        registry.register_hook(self._hook, _HOOK)
-        self._forward = reference.forward
-
-    @staticmethod
-    def is_on(denoiser: nn.Module) -> bool:
-        """Return whether the denoiser has aligned models attached."""
-        registry = getattr(denoiser, "_diffusers_hook", None)
-        return registry is not None and registry.get_hook(_HOOK) is not None
+        self._moved: dict[nn.Module, torch.device] = {}
+        self._hook = DenoiserHook(reference, self.forward)
 
     def begin(self) -> None:
         """Prepare for a call: look again for what is attached to the reference.
@@ -85,11 +72,7 @@ class DenoiserMixture:
             InexactMixtureError: If other code has taken the hook off the denoiser, or replaced the
                 forward pass of a module in it.
         """
-        if not self._is_attached():
-            raise InexactMixtureError(
-                "other code has replaced the denoiser's forward since it was realigned, as "
-                "offloading does that was enabled before: realign first, and offload then"
-            )
+        self._hook.require_attached()
         require_own_forwards(self.reference)
         self._dressed = {}
         self._adapters.begin()
@@ -106,6 +89,9 @@ class DenoiserMixture:
         """Restore what `begin` has found."""
         self._in_call = self._is_stale = False
         self._adapters.end()
+        for model, device in self._moved.items():
+            model.to(device)
+        self._moved = {}
 
     def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the mixture of the models' outputs, or what a probe puts in its place."""
@@ -172,22 +158,6 @@ class DenoiserMixture:
                 "has computed: call disable_cache() on it"
             )
 
-    def _is_attached(self) -> bool:
-        """Return whether our forward is still called, maybe by code that wrapped it later."""
-        mine = self._forward
-        return (
-            mine
-            in (
-                vars(self.reference).get("forward"),
-                vars(self.reference).get("_old_forward"),
-            )
-            or self._is_wrapped_by_hooks()
-        )
-
-    def _is_wrapped_by_hooks(self) -> bool:
-        registry = getattr(self.reference, "_diffusers_hook", None)
-        return registry is not None and registry._hook_order[-1:] != [_HOOK]
-
     def _run(
         self, model: nn.Module | str | None, device: torch.device, *, args: Any, kwargs: Any
     ) -> Any:
@@ -196,27 +166,22 @@ class DenoiserMixture:
             dressed = self._dressed.get(id(model))
             if dressed is None:
                 dressed = self._dressed[id(model)] = dressed_like(self.reference, model)
-            # The pipeline's own offloading does not move the aligned model.
-            if next(dressed.parameters()).device != device:
-                dressed.to(device)
+            self._move(dressed, device)
             return dressed(*args, **kwargs)
         self._adapters.select(model)
-        return self._hook.fn_ref.original_forward(*args, **kwargs)
+        return self._hook.original(*args, **kwargs)
+
+    def _move(self, model: nn.Module, device: torch.device) -> None:
+        """Move an aligned model, which the pipeline's own offloading does not know."""
+        present = next(model.parameters()).device
+        if present != device:
+            if self._hook.is_offloaded:
+                self._moved.setdefault(model, present)
+            model.to(device)
 
     def remove(self) -> None:
         """Detach the models and restore the denoiser."""
-        registry = getattr(self.reference, "_diffusers_hook", None)
-        if registry is None or registry.get_hook(_HOOK) is not self._hook:
-            return
-        # Code that wrapped our forward later, such as accelerate's offloading, still calls it.
-        self._hook.active = False
-        if vars(self.reference).get("forward") is not self._forward:
-            return
-        registry.remove_hook(_HOOK, recurse=False)
-        if not self._had_forward and not registry.hooks:
-            del self.reference.forward
-        if not self._had_registry and not registry.hooks:
-            del self.reference._diffusers_hook
+        self._hook.remove()
 
 
 def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -228,17 +193,3 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     if isinstance(value, list):
         return (len(value),)
     return tuple(value.shape) if isinstance(value, Tensor) else None
-
-
-class _MixtureHook(ModelHook):  # type: ignore[misc]
-    """Replaces the denoiser's output by that of a `DenoiserMixture`."""
-
-    def __init__(self, mixture: DenoiserMixture) -> None:
-        super().__init__()
-        self.active = True
-        self._mixture = mixture
-
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if not self.active:
-            return self.fn_ref.original_forward(*args, **kwargs)
-        return self._mixture.forward(args, kwargs)

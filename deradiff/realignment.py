@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from deradiff.calls import RealignedCalls
+from deradiff.denoiser_hook import DenoiserHook
 from deradiff.denoisers import denoiser_names, is_denoiser
 from deradiff.gaussian import Lam, mixture_weights
 from deradiff.mixing import InexactMixtureError
@@ -90,7 +91,7 @@ class Realignment:
         models = [_components(each, names, pipe) for each in several]
         self._models, self._names = len(models), names
         self.lam = lam
-        if any(DenoiserMixture.is_on(getattr(pipe, name)) for name in names):
+        if any(DenoiserHook.is_on(getattr(pipe, name)) for name in names):
             raise ValueError(
                 "the pipeline is already realigned: remove() that realignment first, and any hook "
                 "put on the denoiser after it"

@@ -12,7 +12,7 @@ a prompt is 4/5 of what new images would have.) Regret is what J loses at λ* ag
 percent of its range. All three ways spend the same number of images, the first two on 12 λs. The
 script prints means over the studies with standard errors, and how often the 95 % intervals of λ*
 and of J(λ*) − J(1) contain the truth. Rows that an interrupted run has written to the output file
-are not computed again.
+are not computed again. `--processes N` runs N studies at a time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import argparse
 import json
 import math
 from collections.abc import Iterator, Sequence
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -125,9 +127,8 @@ def outcome(answer: Recommendation) -> Outcome:
     }
 
 
-def main(seeds: int = 100, output: str = "images.json") -> list[Row]:
-    torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+def main(seeds: int = 100, output: str = "images.json", processes: int = 1) -> list[Row]:
+    prepare()
     path, rows = Path(output), []
     about = {
         "command": f"python -m examples.benchmarks.images --seeds {seeds}",
@@ -135,7 +136,7 @@ def main(seeds: int = 100, output: str = "images.json") -> list[Row]:
     }
     known = stored_rows(path, about)
     for way, budget in searches():
-        rows.append(known.get((way, budget)) or columns(way, budget, seeds))
+        rows.append(known.get((way, budget)) or columns(way, budget, seeds, processes))
         save(path, about, rows)
     report(rows)
     return rows
@@ -149,9 +150,20 @@ def searches() -> Iterator[tuple[str, int]]:
                 yield way, budget
 
 
-def columns(way: str, budget: int, seeds: int) -> Row:
+def prepare() -> None:
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def columns(way: str, budget: int, seeds: int, processes: int) -> Row:
     """Run all seeds of a way with a number of images."""
-    outcomes = [run_study(way, budget, seed) for seed in range(seeds)]
+    study = partial(run_study, way, budget)
+    if processes == 1:
+        outcomes = list(map(study, range(seeds)))
+    else:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare) as pool:
+            outcomes = list(pool.map(study, range(seeds)))
     return {"way": way, "images": budget} | {
         name: [each[name] for each in outcomes] for name in outcomes[0]
     }
@@ -192,4 +204,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--output", default="images.json")
+    parser.add_argument("--processes", type=int, default=1)
     main(**vars(parser.parse_args()))

@@ -44,9 +44,8 @@ def test_offloading_before_realigning_is_not_lost(sd15: StableDiffusionPipeline)
         expected = latents_of(sd15)
     sd15.enable_model_cpu_offload(device="cpu")
     with realign(sd15, aligned, 1.0):
-        assert torch.equal(latents_of(sd15), expected)
-        with pytest.raises(InexactMixtureError, match="realign first, and offload then"):
-            latents_of(sd15)
+        for _ in range(3):
+            assert torch.equal(latents_of(sd15), expected)
 
 
 def test_offloading_after_realigning(sd15: StableDiffusionPipeline) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module, remove_hook_from_module
 from diffusers import StableDiffusionPipeline
-from diffusers.hooks import apply_group_offloading
+from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
 from torch import Tensor, nn
 
-from deradiff import realign
+from deradiff import InexactMixtureError, realign
 from tiny_pipelines import perturb
 
 
@@ -146,3 +147,52 @@ def test_half_precision_is_mixed_in_float32(
     expected = (0.7 * first.float() + 0.3 * second.float()).to(dtype)
     assert mixed.dtype == dtype
     assert torch.equal(mixed, expected)
+
+
+class Leaving(ModelHook):
+    """Takes itself off after its first pass, like the hook that learns the order of layers."""
+
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        module._diffusers_hook.remove_hook("leaving", recurse=False)
+        return output
+
+
+def test_a_hook_that_leaves_does_not_take_the_mixture_along(sd15: StableDiffusionPipeline) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, 0.5):
+        expected = latents_of(sd15)
+    for _ in range(2):
+        HookRegistry.check_if_exists_or_initialize(sd15.unet).register_hook(Leaving(), "leaving")
+        with realign(sd15, aligned, 0.5, probe=False):
+            assert torch.equal(latents_of(sd15), expected)
+            assert torch.equal(latents_of(sd15), expected)
+
+
+def test_offloading_that_is_renewed_in_every_call(sd15: StableDiffusionPipeline) -> None:
+    """As `enable_model_cpu_offload`, before realigning: hooks come off and on after a call."""
+    aligned = perturb(sd15.unet, seed=1)
+    with realign(sd15, aligned, 0.5):
+        expected = latents_of(sd15)
+    reference = latents_of(sd15)
+
+    def renew() -> None:
+        remove_hook_from_module(sd15.unet)
+        add_hook_to_module(sd15.unet, AlignDevicesHook(execution_device="cpu"))
+
+    renew()
+    with realign(sd15, aligned, 0.5):
+        for _ in range(3):
+            assert torch.equal(latents_of(sd15), expected)
+            renew()
+    assert torch.equal(latents_of(sd15), reference)
+    renew()
+    assert torch.equal(latents_of(sd15), reference)
+
+
+def test_other_code_in_the_place_of_the_forward_is_refused(sd15: StableDiffusionPipeline) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    original = sd15.unet.forward
+    with realign(sd15, aligned, 0.5):
+        sd15.unet.forward = lambda *args, **kwargs: original(*args, **kwargs)
+        with pytest.raises(InexactMixtureError, match="has replaced the denoiser's forward"):
+            latents_of(sd15)
