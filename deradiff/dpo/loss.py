@@ -13,7 +13,8 @@ The loss of one pair is
     −log σ(m),   m = −β/2 · [ (e_θ(x_w) − e_ref(x_w)) − (e_θ(x_l) − e_ref(x_l)) ]
 
 where m is the implicit reward margin, and both images of a pair share one noise and one timestep.
-The factor −β/2 is the one in the code of the paper's authors.
+The factor −β/2 is the one in the code of the paper's authors. With errors of the velocity under
+flow matching this is the loss of Flow-DPO (arXiv 2501.13918) with a constant β.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ GPUs with an accumulation of 64 for SDXL become an accumulation of 128."""
 
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["bf16"]
+TimestepSampling = Literal["logit_normal", "uniform"]
 
 _POSITIVE = ("beta", "learning_rate", "batch_size", "accumulation", "steps", "checkpoint_every")
 
@@ -52,6 +53,10 @@ class DPOSettings:
             errors and loss in float32; None runs them in the precision of their weights.
         gradient_checkpointing: Whether to compute activations again in the backward pass instead
             of keeping them: less memory, the same gradients, about a third more time.
+        timestep_sampling: How the timesteps of a flow-matching denoiser are drawn: "logit_normal"
+            as in SD3 (arXiv 2403.03206), or "uniform". Those of a unet are always uniform.
+        guidance_scale: Guidance that a flow-matching denoiser is told, if it takes it as an input,
+            as Flux.1 dev does; others are trained without guidance, which is 1.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -75,6 +80,8 @@ class DPOSettings:
     cache_latents: bool = False
     mixed_precision: Precision | None = None
     gradient_checkpointing: bool = False
+    timestep_sampling: TimestepSampling = "logit_normal"
+    guidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -82,9 +89,11 @@ class DPOSettings:
         for name in ("learning_rate_beta", "lora_rank"):
             value = getattr(self, name)
             self._require(name, value is None or value > 0, "a number > 0, or None")
-        names = get_args(Schedule)
-        given = self.learning_rate_schedule
-        self._require("learning_rate_schedule", given in names, f"one of {', '.join(names)}")
+        for name, choices in (
+            ("learning_rate_schedule", get_args(Schedule)),
+            ("timestep_sampling", get_args(TimestepSampling)),
+        ):
+            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         self._require("mixed_precision", self.mixed_precision in (None, "bf16"), "bf16, or None")
         self._require("weight_decay", self.weight_decay >= 0, "a number ≥ 0")
         within = len(self.adam_betas) == 2 and all(0 <= decay < 1 for decay in self.adam_betas)

@@ -1,4 +1,4 @@
-"""Diffusion-DPO training (arXiv 2311.12908): align a pipeline's unet with preferences at β.
+"""Diffusion-DPO training (arXiv 2311.12908): align a pipeline's denoiser with preferences at β.
 
 Every draw depends on the seed and the step alone, so that a training resumed from its last
 checkpoint ends with the weights of an uninterrupted one.
@@ -20,6 +20,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from deradiff.dpo.data import NoisedPairSource
+from deradiff.dpo.denoiser import LORA_TARGETS, denoiser_inputs, trainable_denoiser
 from deradiff.dpo.loss import diffusion_dpo_loss
 from deradiff.dpo.pairs import PreferencePairs
 from deradiff.dpo.presets import DPOSettings
@@ -52,18 +53,20 @@ def train(
     progress: Callable[[DPOStep], None] | None = None,
     accelerator: Accelerator | None = None,
 ) -> Path:
-    """Align a copy of the pipeline's unet and save it as an anchor (arXiv 2311.12908).
+    """Align a copy of the pipeline's denoiser and save it as an anchor (arXiv 2311.12908).
 
     The pipeline is not changed. An interrupted training that is started again with the same
     arguments resumes from its last checkpoint and ends with the same weights; a finished one is
     not repeated.
 
     Args:
-        pipe: A Stable Diffusion 1.x, 2.x or SDXL pipeline in float32.
+        pipe: A pipeline in float32: Stable Diffusion 1.x, 2.x or SDXL, or one with a flow-matching
+            scheduler, such as SD3's or Flux's, whose latents come from its VAE. There the errors
+            are those of the velocity (Flow-DPO, arXiv 2501.13918, with a constant β).
         pairs: Preference pairs: a list, a `PreferenceFolder`, a `PreferenceParquet`, or anything
             else with `len` and integer indices. One pair is read at a time.
         settings: Settings of the training, among them β.
-        output: Folder for the anchor, which receives `unet/` or, with LoRA,
+        output: Folder for the anchor, which receives `unet/` or `transformer/` or, with LoRA,
             `pytorch_lora_weights.safetensors`.
         progress: Called after every optimiser step, in every process.
         accelerator: Under `accelerate launch`, an `Accelerator` whose processes share the work:
@@ -74,19 +77,18 @@ def train(
         The output folder, which `deradiff.load_anchor` takes as `aligned`.
 
     Raises:
-        TypeError: If the pipeline's denoiser is not a unet, or predicts neither noise nor velocity.
+        TypeError: If the pipeline cannot be trained here; the message says why.
         ValueError: If `pairs` is empty, `output` holds a training with other settings or pairs,
             or `accumulation` does not divide among the processes.
     """
-    if getattr(pipe, "unet", None) is None:
-        raise TypeError(f"{type(pipe).__name__} has no unet: Diffusion-DPO here trains unets only")
+    name = trainable_denoiser(pipe, lora=settings.lora_rank is not None)
     if len(pairs) == 0:
         raise ValueError("no preference pairs given")
     output = Path(output)
     if is_recorded(output / _RECORD, record(settings, pairs)):
         return output
     processes = Processes(settings, accelerator)
-    trainer = _Trainer(pipe, pairs, settings=settings, processes=processes)
+    trainer = _Trainer(pipe, pairs, name=name, settings=settings, processes=processes)
     first = trainer.restore(output)
     processes.wait()  # none may write a checkpoint before all have read the last one
     for step in range(first, settings.steps):
@@ -111,9 +113,11 @@ class _Trainer:
         pipe: DiffusionPipeline,
         pairs: PreferencePairs,
         *,
+        name: str,
         settings: DPOSettings,
         processes: Processes,
     ) -> None:
+        self._name, self._reference_denoiser = name, getattr(pipe, name)
         self._pipe, self._settings, self._processes = pipe, settings, processes
         self._record = record(settings, pairs)
         self._source = NoisedPairSource(
@@ -122,8 +126,9 @@ class _Trainer:
             batch_size=settings.batch_size,
             seed=settings.seed,
             cache_latents=settings.cache_latents,
+            inputs=denoiser_inputs(pipe, name, settings=settings, example=pairs[0]),
         )
-        self._denoiser = copy.deepcopy(pipe.unet).train()
+        self._denoiser = copy.deepcopy(self._reference_denoiser).train()
         if settings.lora_rank is not None:
             self._add_lora(settings.lora_rank)
         if settings.gradient_checkpointing:
@@ -168,13 +173,12 @@ class _Trainer:
         if self._average is not None:
             self._average.copy_to(self._weights.values())
         if self._settings.lora_rank is None:
-            self._denoiser.eval().save_pretrained(output / "unet")
+            self._denoiser.eval().save_pretrained(output / self._name)
             return
         from peft.utils import get_peft_model_state_dict
 
-        self._pipe.save_lora_weights(
-            output, unet_lora_layers=get_peft_model_state_dict(self._denoiser)
-        )
+        layers = get_peft_model_state_dict(self._denoiser)
+        self._pipe.save_lora_weights(output, **{f"{self._name}_lora_layers": layers})
 
     def checkpoint(self, output: Path, step: int) -> None:
         """Write the state after `step` steps; a kill meanwhile leaves the previous one intact."""
@@ -214,9 +218,9 @@ class _Trainer:
 
     @contextmanager
     def _reference(self) -> Iterator[nn.Module]:
-        """Yield the frozen reference: the pipeline's own unet, or this one without its LoRA."""
+        """Yield the frozen reference: the pipeline's own denoiser, or this one without LoRA."""
         if self._settings.lora_rank is None:
-            yield self._pipe.unet
+            yield self._reference_denoiser
             return
         self._denoiser.disable_adapters()
         yield self._denoiser
@@ -225,11 +229,10 @@ class _Trainer:
     def _add_lora(self, rank: int) -> None:
         from peft import LoraConfig
 
-        projections = ["to_q", "to_k", "to_v", "to_out.0"]
         self._denoiser.requires_grad_(False)
         # peft draws the random half of LoRA's weights from torch's global generator.
         with torch.random.fork_rng():
             torch.manual_seed(self._settings.seed)
             self._denoiser.add_adapter(
-                LoraConfig(r=rank, lora_alpha=rank, target_modules=projections)
+                LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS))
             )

@@ -2,87 +2,116 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
-from deradiff import DPOSettings
-from deradiff.dpo.processes import Processes
-
-SCRIPT = """
-import sys
-from pathlib import Path
-
-sys.path.insert(0, sys.argv[1])
-import torch
 from accelerate import Accelerator
 from PIL import Image
+from safetensors.torch import load_file
 
 import tiny_pipelines
 from deradiff import DPOSettings, PreferencePair
-from deradiff.dpo import train
+from deradiff.dpo import DPOStep, train
+from deradiff.dpo.processes import Processes
 from tiny_clip import pictures
 
-torch.set_num_threads(1)
-output, stop_after = Path(sys.argv[2]), int(sys.argv[3])
-red = Image.new("RGB", (16, 16), (200, 30, 30))
-pairs = [PreferencePair("red", red, rejected) for rejected in pictures(8, (16, 16))]
-settings = DPOSettings(
+RED = Image.new("RGB", (16, 16), (200, 30, 30))
+PAIRS = [PreferencePair("red", RED, rejected) for rejected in pictures(8, (16, 16))]
+SETTINGS = DPOSettings(
     beta=500.0, learning_rate=1e-4, batch_size=1, accumulation=4, steps=4, warmup=1, ema=0.5,
     checkpoint_every=2,
-)
-accelerator = Accelerator(cpu=True)
+)  # fmt: skip
 
-def progress(step):
-    if accelerator.is_main_process:
-        print(step.step, repr(step.loss), repr(step.accuracy))
-    if step.step == stop_after:
-        raise SystemExit(0)
+SCRIPT = f"""
+import json
+import sys
+from pathlib import Path
 
-train(
-    tiny_pipelines.sd15(), pairs, settings, output=output, progress=progress,
-    accelerator=accelerator,
-)
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import torch
+from accelerate import Accelerator
+
+from test_dpo_processes import in_processes
+
+torch.set_num_threads(1)
+print(json.dumps(in_processes(Path(sys.argv[1]), Accelerator(cpu=True))))
 """
 
 
-def launch(folder: Path, output: Path, *, processes: int, stop_after: int = 0) -> list[list[float]]:
-    """Run the script as `accelerate launch` does.
+def trained(
+    output: Path, accelerator: Accelerator | None = None, *, stop_after: int = 0
+) -> list[DPOStep]:
+    """Train, or begin to and be stopped after a step, and return the steps."""
+    steps = []
+
+    def progress(step: DPOStep) -> None:
+        steps.append(step)
+        if step.step == stop_after:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train(
+            tiny_pipelines.sd15(), PAIRS, SETTINGS, output=output, progress=progress,
+            accelerator=accelerator,
+        )  # fmt: skip
+    return steps
+
+
+def in_processes(folder: Path, accelerator: Accelerator) -> list[list[DPOStep]]:
+    """Train at a stretch, then with an interruption, and return the steps of each training."""
+    return [
+        trained(folder / "together", accelerator),
+        trained(folder / "torn", accelerator, stop_after=3),
+        trained(folder / "torn", accelerator),
+    ]
+
+
+def launch(folder: Path, *, processes: int) -> list[list[DPOStep]]:
+    """Start processes with the variables that `accelerate launch` gives them.
 
     Returns:
-        (step, loss, accuracy) of each step.
+        What `in_processes` returned in the main process.
     """
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(processes), str(script)),
-            *(str(Path(__file__).parents[1]), str(output), str(stop_after)),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder)],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    ended = [process.communicate() for process in started]
+    for process, (_, errors) in zip(started, ended, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    reports = json.loads(ended[0][0].splitlines()[-1])
+    return [[DPOStep(*step) for step in report] for report in reports]
 
 
 @pytest.mark.slow
 def test_two_processes_train_the_weights_of_one_and_resume(tmp_path: Path) -> None:
-    alone = launch(tmp_path, tmp_path / "alone", processes=1)
-    together = launch(tmp_path, tmp_path / "together", processes=2)
-    assert [step for step, *_ in together] == [1, 2, 3, 4]
+    together, torn, resumed = launch(tmp_path, processes=2)
+    alone = trained(tmp_path / "alone")
+    assert [step.step for step in together] == [1, 2, 3, 4]
     for one, two in zip(alone, together, strict=True):
         assert two[:2] == pytest.approx(one[:2], rel=1e-4)
     # At first model and reference agree, and rounding decides what is preferred.
-    assert [step[2] for step in together[1:]] == [step[2] for step in alone[1:]]
-    torn = launch(tmp_path, tmp_path / "torn", processes=2, stop_after=3)
-    assert len(torn) == 3
-    assert [step for step, *_ in launch(tmp_path, tmp_path / "torn", processes=2)] == [3, 4]
+    assert [step.accuracy for step in together[1:]] == [step.accuracy for step in alone[1:]]
+    assert torn == together[:3]
+    assert resumed == together[2:]
     weights = {
         name: load_file(next((tmp_path / name).rglob("*.safetensors")))
         for name in ("alone", "together", "torn")
