@@ -4,7 +4,7 @@
 |---------|---------|--------------------------------------------------------------------|
 | β_1…β_n | `betas` | strengths of the family, ascending                                 |
 | J(β_i)  | –       | mean score at β_i, over the images                                 |
-| β̂       | `beta`  | vertex of the parabola in log β through the largest mean and its two neighbours |
+| β̂       | `beta`  | vertex of the parabola in log β at the largest mean and its neighbours |
 
 Means on a grid of β cannot say more than which of the β_i is best; the parabola interpolates
 between them. A largest mean at the first or the last strength has no parabola: the best β may lie

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from lamsearch.agreement.results import Emulation, RewardAgreement
+from lamsearch.agreement.results import RewardAgreement
 from lamsearch.report.table import beta_text
 
 _SIZE = (6.4, 4.4)
@@ -162,21 +163,17 @@ def draw_matrix(reward: RewardAgreement) -> Figure:
     axes: Any = figure.subplots()
     by_pair = {(e.anchor, e.target): e for e in reward.emulations}
     shares = np.full((len(members), len(members)), np.nan)
-    for row, anchor in enumerate(members):
-        for column, target in enumerate(members):
-            found = by_pair.get((str(anchor.anchor), str(target.anchor)))
-            if found is not None:
-                shares[row, column] = 100 * found.difference / reward.curve_range
-                axes.text(
-                    column,
-                    row,
-                    _cell(found, shares[row, column]),
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                )
-    limit = min(50.0, np.nanmax(np.abs(shares)))
+    for (row, anchor), (column, target) in product(enumerate(members), repeat=2):
+        if (found := by_pair.get((str(anchor.anchor), str(target.anchor)))) is not None:
+            shares[row, column] = 100 * found.difference / reward.curve_range
+    limit = float(np.nanmax(np.abs(shares)))
     image = axes.imshow(shares, cmap="RdBu", vmin=-limit, vmax=limit)
+    for (row, anchor), (column, target) in product(enumerate(members), repeat=2):
+        if (found := by_pair.get((str(anchor.anchor), str(target.anchor)))) is not None:
+            share = shares[row, column]
+            text = f"{share:+.1f}\nλ {found.lam:.3g}"
+            color = "white" if abs(share) > 0.6 * limit else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     labels = [beta_text(m.strength) for m in members]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels)
@@ -212,7 +209,3 @@ def _axes(x: str, y: str) -> tuple[Figure, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     return figure, axes
-
-
-def _cell(emulation: Emulation, share: float) -> str:
-    return f"{share:+.1f}\nλ {emulation.lam:.3g}"

@@ -33,7 +33,7 @@ def agreement_tables(found: FamilyAgreement) -> RenderableType:
     """Return what the terminal shows: matrices, statistics and the sentence of every reward."""
     parts: list[RenderableType] = [Text(f"agreement {found.study}", style="bold")]
     for reward in found.rewards:
-        parts += [_table(grid) for grid in grids(reward)]
+        parts += [_table(grid) for grid in short_grids(reward)]
         parts += [Text(reward.sentence, style="bold"), Text()]
     parts += [Text(f"note: {note.text}", style="yellow") for note in found.notes]
     return Group(*parts)
@@ -48,13 +48,25 @@ def grids(reward: RewardAgreement) -> Iterator[Grid]:
         yield peaks_grid(reward)
 
 
+def short_grids(reward: RewardAgreement) -> Iterator[Grid]:
+    """Yield the tables that fit a terminal: means, differences, and best strengths."""
+
+    def share(emulation: Emulation) -> str:
+        return f"{100 * emulation.difference / reward.curve_range:+.1f}"
+
+    yield matrix(reward, "mean", lambda e: f"{e.approximated:.4f}")
+    yield matrix(reward, "difference in % of the curve's range,", share)
+    if reward.peak is not None:
+        yield peaks_grid(reward)
+
+
 def matrix(reward: RewardAgreement, what: str, cell: Callable[[Emulation], str]) -> Grid:
     """Return a row per anchor and a column per target strength, the smallest β last."""
     members = reward.members
     header = ("anchor β", *(beta_text(m.strength) for m in members))
     first = ("from scratch", *(f"{m.value:.4f}" for m in members))
     by_pair = {(e.anchor, e.target): e for e in reward.emulations}
-    rows = [first]
+    rows = [first] if what == "mean" else []
     for anchor in members[1:]:
         cells = []
         for target in members:
@@ -80,7 +92,7 @@ def statistics_grid(reward: RewardAgreement) -> Grid:
 
 def peaks_grid(reward: RewardAgreement) -> Grid:
     """Return where every curve has its maximum."""
-    header = ("curve", "best β", "95 % interval", "against from scratch", "95 % interval")
+    header = ("curve", "best β", "95 % interval", "difference", "95 % interval")
     assert reward.peak is not None
     peak = reward.peak
     own = (f"{peak.beta:.0f}", f"{peak.lower:.0f} to {peak.upper:.0f}")
@@ -90,7 +102,7 @@ def peaks_grid(reward: RewardAgreement) -> Grid:
         low, high = (100 * (ratio - 1) for ratio in (shift.lower, shift.upper))
         rows.append(
             (
-                f"from anchor {each.beta_anchor:g}",
+                f"anchor {each.beta_anchor:g}",
                 f"{emulated.beta:.0f}",
                 f"{emulated.lower:.0f} to {emulated.upper:.0f}",
                 f"{100 * (shift.ratio - 1):+.1f} %",

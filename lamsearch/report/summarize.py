@@ -43,6 +43,11 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
     Raises:
         StudyError: If no evaluation is finished.
     """
+    if study.is_agreement:
+        raise StudyError(
+            f"study '{study.name}' is an agreement of a family of anchors: lamsearch show prints "
+            "it, lamsearch agree -o FOLDER draws it"
+        )
     history, manifest = study.history(), study.manifest
     bounds = manifest.get("bounds") or history.bounds or (0.0, 1.0)
     evaluations = merged(history.within(bounds).finished)

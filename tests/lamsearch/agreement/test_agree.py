@@ -1,0 +1,281 @@
+"""`lamsearch agree`: a family of real, tiny anchors emulates itself; nothing is made twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lamsearch
+import tiny_pipelines
+from deradiff import load_anchor
+from lamsearch.agreement.config import AgreementConfig
+from lamsearch.agreement.figures import FIGURES
+from lamsearch.cli import main
+from lamsearch.config.prompt_files import read_prompts
+from lamsearch.errors import NoScoreError, SettingsError, StudyError
+from lamsearch.evaluation.image_plan import image_plan
+from lamsearch.evaluation.images import ImageEvaluation
+from lamsearch.keywords import AgreeKeywords
+from lamsearch.report.summarize import summarize
+from lamsearch.rewards.clip import CLIPReward
+from lamsearch.study.database import Study
+from studies import finished
+
+BETAS = {"b250": 250, "b500": 500, "b1000": 1000}
+STORAGE = "sqlite:///lamsearch-studies/studies.db"
+
+
+@pytest.fixture(scope="module")
+def family(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world with three anchors: the weights move away from the reference as 1/β."""
+    folder = tmp_path_factory.mktemp("family") / "world"
+    shutil.copytree(world, folder)
+    tables = []
+    for name, beta in BETAS.items():
+        unet = tiny_pipelines.perturb(tiny_pipelines.sd15().unet, seed=1, scale=20 / beta)
+        unet.save_pretrained(folder / name / "unet")
+        tables.append(
+            f'[anchors.{name}]\nreference = "reference"\naligned = "{name}"\nbeta = {beta}\n'
+            f"sampling = {{ steps = 3, guidance_scale = 3.0 }}\n"
+        )
+    text = (folder / "lamsearch.toml").read_text()
+    start, end = text.index("[anchors.b500]"), text.index("[rewards.pickscore]")
+    (folder / "lamsearch.toml").write_text(text[:start] + "\n".join(tables) + text[end:])
+    return folder
+
+
+@pytest.fixture
+def agree(
+    family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., lamsearch.FamilyAgreement]:
+    monkeypatch.chdir(tmp_path)
+
+    def run(anchors: Sequence[str] = tuple(BETAS), **keywords: Any) -> lamsearch.FamilyAgreement:
+        options = {"reward": ["pickscore", "clip"], "images": 4, **keywords}
+        return lamsearch.agree(anchors, config=family / "lamsearch.toml", **options)
+
+    return run
+
+
+def scores_by_hand(family: Path, name: str, lam: float, images: int) -> np.ndarray:
+    plan = image_plan(read_prompts(family / "prompts.txt"), images, 0)
+    anchor = load_anchor(family / "reference", family / name, beta=BETAS[name])
+    anchor.pipe.set_progress_bar_config(disable=True)
+    with anchor.realign(lam):
+        made = anchor.pipe(
+            [image.prompt for image in plan],
+            num_inference_steps=3,
+            guidance_scale=3.0,
+            generator=[torch.Generator().manual_seed(image.seed) for image in plan],
+        ).images
+    reward = CLIPReward(str(family / "clip"))
+    return np.asarray(reward.score(made, [image.prompt for image in plan]), np.float64)
+
+
+def test_every_pair_is_compared_on_the_same_images(family: Path, agree: Any) -> None:
+    found = agree()
+    assert found.anchors == ("b250", "b500", "b1000")
+    clip = found.rewards[1]
+    assert clip.reward == "clip"
+    pairs = {(e.anchor, e.target): e for e in clip.emulations}
+    assert len(pairs) == 6
+    pair = pairs["b250", "b1000"]
+    assert pair.lam == 0.25
+    emulated = scores_by_hand(family, "b250", 0.25, 4)
+    original = scores_by_hand(family, "b1000", 1.0, 4)
+    assert pair.approximated == pytest.approx(emulated.mean(), abs=1e-6)
+    assert pair.original == pytest.approx(original.mean(), abs=1e-6)
+    difference = emulated - original
+    assert pair.difference == pytest.approx(difference.mean(), abs=1e-6)
+    assert pair.difference_stderr == pytest.approx(difference.std(ddof=1) / 2, abs=1e-6)
+    reference = scores_by_hand(family, "b500", 0.0, 4)
+    assert clip.members[0].value == pytest.approx(reference.mean(), abs=1e-6)
+    assert [m.strength for m in clip.members] == [math.inf, 1000, 500, 250]
+    means = [m.value for m in clip.members]
+    assert clip.curve_range == pytest.approx(max(means) - min(means))
+    sides = clip.statistics.interpolated, clip.statistics.extrapolated
+    assert [side.pairs for side in sides if side] == [3, 3]
+    assert [p.anchor for p in clip.emulated_peaks] == ["b250", "b500", "b1000"]
+    assert found.notes == ()
+
+
+def test_an_interrupted_agreement_goes_on(agree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = agree(study="whole", batch_size=2)
+    score, calls = CLIPReward.score, []
+
+    def stops(self: CLIPReward, images: Any, prompts: Any) -> Any:
+        calls.append(len(images))
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return score(self, images, prompts)
+
+    monkeypatch.setattr(CLIPReward, "score", stops)
+    with pytest.raises(KeyboardInterrupt):
+        agree(study="killed", batch_size=2)
+    resumed = agree(study="killed", batch_size=2)
+    assert resumed.rewards == whole.rewards
+    # 10 evaluations in 2 batches by 2 rewards; the batch in flight alone is made twice.
+    assert len(calls) == 10 * 2 * 2 + 2
+    count = len(calls)
+    assert agree(study="killed", batch_size=2).rewards == whole.rewards
+    assert len(calls) == count  # all is there
+
+
+def test_anchors_and_images_may_be_added(agree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = agree(["b500", "b1000"], images=2)
+    assert small.rewards[0].peak is None
+    calls = []
+    score = CLIPReward.score
+    monkeypatch.setattr(
+        CLIPReward, "score", lambda self, i, p: calls.append(len(i)) or score(self, i, p)
+    )
+    grown = agree(images=4, batch_size=2)
+    assert grown.images == 4
+    fresh = agree(images=4, batch_size=2, study="fresh")
+    for one, other in zip(grown.rewards, fresh.rewards, strict=True):
+        assert one.statistics.interpolated == other.statistics.interpolated
+    assert sum(calls) == 2 * (10 * 4 + 10 * 4 - 5 * 2)  # 5 evaluations of 2 images were there
+    fewer = agree(["b500", "b1000"], images=2)
+    assert (fewer.anchors, fewer.images) == (grown.anchors, grown.images)
+
+
+def test_other_rewards_or_weights_are_another_study(agree: Any) -> None:
+    agree(images=2)
+    with pytest.raises(StudyError, match="rewards was"):
+        agree(images=2, reward=["clip"])
+    with pytest.raises(StudyError, match="plan was"):
+        agree(images=2, prompts=other_prompts())
+
+
+def other_prompts() -> Path:
+    Path("other.txt").write_text("a blue nine\nred\n")
+    return Path("other.txt")
+
+
+def test_an_extrapolation_without_usable_images_is_left_out(
+    agree: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = ImageEvaluation._generate
+
+    def black_beyond(limit: float) -> Any:
+        def generate(self: ImageEvaluation, planned: Any) -> Any:
+            videos = inner(self, planned)
+            return [None] * len(videos) if self._realignment.lam > limit else videos
+
+        return generate
+
+    monkeypatch.setattr(ImageEvaluation, "_generate", black_beyond(3))
+    found = agree(images=2)
+    assert len(found.rewards[0].emulations) == 5
+    assert "b1000 at λ = 4" in found.notes[0].text
+    assert [p.anchor for p in found.rewards[0].emulated_peaks] == ["b250", "b500"]
+    monkeypatch.setattr(ImageEvaluation, "_generate", black_beyond(0.3))
+    with pytest.raises(NoScoreError, match=r"lam = 1 are missing"):
+        agree(images=2, study="other")
+    monkeypatch.setattr(ImageEvaluation, "_generate", inner)
+    assert agree(images=2).notes == ()  # it is tried again
+
+
+def test_command_line(
+    family: Path, agree: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del agree  # for its working directory
+    anchors = [word for name in BETAS for word in ("--anchor", name)]
+    config = ["--config", str(family / "lamsearch.toml")]
+    command = ["agree", *anchors, "--reward", "pickscore,clip", "--images", "4", *config]
+    assert main([*command, "--json", "-o", "figures"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert [r["reward"] for r in out["rewards"]] == ["pickscore", "clip"]
+    assert out["rewards"][0]["members"][0]["strength"] is None
+    for name in FIGURES:
+        with Image.open(tmp_path / "figures" / f"clip-{name}.png") as image:
+            assert np.asarray(image.convert("L")).std() > 5
+        assert (tmp_path / "figures" / f"clip-{name}.svg").stat().st_size > 5000
+    with (tmp_path / "figures" / "clip-pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["difference"]) for r in rows] == [
+        e["difference"] for e in out["rewards"][1]["emulations"]
+    ]
+    assert out["rewards"][0]["sentence"] in (tmp_path / "figures/agreement.md").read_text()
+    assert main(["show", "agreement-seed0"]) == 0
+    shown = capsys.readouterr().out
+    assert "a realigned anchor's mean misses" in shown
+    assert main(["list", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["studies"]
+    assert row["name"] == "agreement-seed0"
+    assert (row["evaluations"], row["state"]) == (10, "idle")
+    assert main(["plot", "agreement-seed0", "-o", "x.png"]) == 1
+    assert "is an agreement" in capsys.readouterr().err
+
+
+def test_searches_of_the_reference_quote_the_last_agreement(family: Path, agree: Any) -> None:
+    config = family / "lamsearch.toml"
+    before = lamsearch.run("b500", "pickscore", 2, images=2, config=config)
+    assert "agreement" not in {note.code for note in before.notes}
+    found = agree(images=2)
+    for name in BETAS:
+        after = lamsearch.run(name, "pickscore", 2, images=2, config=config)
+        (quote,) = [note.text for note in after.notes if note.code == "agreement"]
+        assert quote == f"β/λ by 'agreement-seed0': {found.rewards[0].sentence}"
+    other = lamsearch.run("b500", "2*clip", 2, images=2, config=config)
+    assert "agreement" not in {note.code for note in other.notes}
+    study = Study.open("b500-pickscore-seed0", STORAGE)
+    assert len(finished("agreement-seed0/b500", STORAGE)) == 3
+    study.remember("reference", "another")
+    assert "agreement" not in {note.code for note in summarize(study).notes}
+
+
+@pytest.mark.parametrize(
+    ("anchors", "keywords", "message"),
+    [
+        (["b500"], {}, "anchor b500 given, expected at least two"),
+        (["b500", "b500"], {}, "expected at least two"),
+        (["b500", "b600"], {}, "no anchor 'b600'"),
+        (["b500", "b250"], {"reward": ["nonsense"]}, "no reward 'nonsense'"),
+        (["b500", "b250"], {"reward": []}, "no reward given"),
+        (["b500", "b250"], {"images": 1}, "images 1 given, expected at least 2"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    agree: Any, anchors: list[str], keywords: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        agree(anchors, **keywords)
+    assert "\n" not in str(caught.value)
+    assert not Path("lamsearch-studies").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("beta = 250\n", "", "anchor b250 has no beta"),
+        ("beta = 250\n", "beta = 500\n", "both have beta = 500"),
+        ("beta = 250\nsampling = { steps = 3,", "beta = 250\nsampling = { steps = 4,", "sampling"),
+    ],
+)
+def test_anchors_that_are_no_family_are_refused(
+    family: Path, agree: Any, old: str, new: str, message: str
+) -> None:
+    text = (family / "lamsearch.toml").read_text()
+    assert old in text
+    changed = family / "changed.toml"
+    changed.write_text(text.replace(old, new))
+    with pytest.raises(SettingsError, match=message):
+        lamsearch.agree(list(BETAS), ["clip"], config=changed)
+
+
+def test_keywords_are_the_fields() -> None:
+    places = {"config", "study", "storage", "progress"}
+    assert {*AgreeKeywords.__annotations__} == {*AgreementConfig.model_fields} | places
+    with pytest.raises(TypeError, match="unexpected keyword argument 'imagse'"):
+        lamsearch.agree(["a", "b"], ["clip"], imagse=3)  # type: ignore[call-arg]
