@@ -1,0 +1,57 @@
+"""Images of the bundled world's family: the same prompts and seeds for every model."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from examples.miniature.sampling import (
+    Settings,
+    as_pictures,
+    load_pipeline,
+    load_unet,
+    sample_images,
+)
+
+WORLD = Path(str(files("lamsearch") / "miniature"))
+LABEL_HEIGHT, ENLARGED = 18, 3
+
+
+class FamilyImages:
+    """Samples from the bundled anchors.
+
+    Args:
+        device: Where the models run.
+        images: Number of images in a set.
+    """
+
+    def __init__(self, device: str, images: int) -> None:
+        self._pipe, self._device = load_pipeline(WORLD / "reference").to(device), device
+        prompts = (WORLD / "prompts.txt").read_text().splitlines()
+        self.prompts = [prompts[i % len(prompts)] for i in range(images)]
+
+    def draw(self, beta: int, lam: float, first_seed: int, images: int | None = None) -> np.ndarray:
+        """Return images of an anchor at a λ, uint8 (images, h, w, 3)."""
+        unet = load_unet(WORLD / "anchors" / f"beta{beta}" / "unet").to(self._device)
+        prompts = self.prompts[:images]
+        return sample_images(self._pipe, prompts, first_seed, Settings(lam), unet)
+
+
+def write_strip(
+    family: FamilyImages, beta: int, lams: list[float], file: Path, *, rows: int
+) -> None:
+    """Write a strip: a column per λ, a row per prompt, the same seed along a row."""
+    columns = [as_pictures(family.draw(beta, lam, 0, images=rows)) for lam in lams]
+    width, height = (ENLARGED * side for side in columns[0][0].size)
+    strip = Image.new("RGB", (len(lams) * width, rows * height + LABEL_HEIGHT), "white")
+    pen = ImageDraw.Draw(strip)
+    for x, (lam, pictures) in enumerate(zip(lams, columns, strict=True)):
+        beta_text = "ref." if lam == 0 else f"b {beta / lam:.0f}"
+        pen.text((x * width + 3, 3), f"{lam:g} ({beta_text})", fill="black")
+        for y, picture in enumerate(pictures):
+            place = (x * width, y * height + LABEL_HEIGHT)
+            strip.paste(picture.resize((width, height), Image.Resampling.NEAREST), place)
+    strip.save(file)
