@@ -6,7 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from examples.miniature.sampling import (
     Settings,
@@ -47,10 +48,10 @@ def write_strip(
     columns = [as_pictures(family.draw(beta, lam, 0, images=rows)) for lam in lams]
     width, height = (ENLARGED * side for side in columns[0][0].size)
     strip = Image.new("RGB", (len(lams) * width, rows * height + LABEL_HEIGHT), "white")
-    pen = ImageDraw.Draw(strip)
+    pen, font = ImageDraw.Draw(strip), ImageFont.truetype(findfont("DejaVu Sans"), 11)
     for x, (lam, pictures) in enumerate(zip(lams, columns, strict=True)):
-        beta_text = "ref." if lam == 0 else f"b {beta / lam:.0f}"
-        pen.text((x * width + 3, 3), f"{lam:g} ({beta_text})", fill="black")
+        strength = "reference" if lam == 0 else f"β {beta / lam:.0f}"
+        pen.text((x * width + 3, 3), f"λ {lam:g}, {strength}", fill="black", font=font)
         for y, picture in enumerate(pictures):
             place = (x * width, y * height + LABEL_HEIGHT)
             strip.paste(picture.resize((width, height), Image.Resampling.NEAREST), place)

@@ -27,7 +27,7 @@ from lamsearch.report.figure import draw
 from lamsearch.report.progress import SearchProgress
 
 BETAS = (250, 500, 750, 1000, 2000, 5000, 8000, 10_000)
-REWARDS = ("pickscore", "hps", "clip")
+REWARDS = ("pickscore", "clip", "hps")
 STRIPS = {
     "fig2-interpolated": [0.0, 0.25, 0.5, 0.75, 1.0],
     "fig6-hacked": [0.25, 0.5, 0.75, 1.0, 1.5],

@@ -3,7 +3,8 @@
 The hacked anchors are realigned to the healthy strength, λ = β/2000. Distances are between sets of
 images with other seeds, in the embeddings of the bundled CLIP: the Fréchet distance of arXiv
 1706.08500, which needs many more images than the features have dimensions, and the unbiased MMD² of
-CMMD (arXiv 2401.09603), which needs fewer. `floor` compares two sets of the healthy model itself.
+CMMD (arXiv 2401.09603), which needs fewer. `floor` compares two sets of the healthy model itself;
+its MMD² is a little below 0, since both sets have the same prompts equally often.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ HEALTHY_SEED, OTHER_SEED = 2_000_000, 3_000_000
 
 
 def table(family: FamilyImages, device: str) -> Grid:
-    """Return the distances before and after realigning, and their changes."""
+    """Return the distances before and after realigning."""
     encoder = CLIPReward(str(WORLD / "rewards" / "clip"), device=device).encoder
 
     def features(beta: int, lam: float, first_seed: int) -> np.ndarray:
@@ -29,16 +30,15 @@ def table(family: FamilyImages, device: str) -> Grid:
         return encoder.embed_images(pictures).cpu().double().numpy()
 
     healthy = features(HEALTHY, 1.0, HEALTHY_SEED)
-    rows = [("floor", "1", *_distances(healthy, features(HEALTHY, 1.0, OTHER_SEED)), "", "")]
+    rows = [_row("floor", 1.0, _measure(healthy, features(HEALTHY, 1.0, OTHER_SEED)))]
     for beta in HACKED:
         lam = beta / HEALTHY
         before, after = (
             _measure(healthy, features(beta, weight, OTHER_SEED)) for weight in (1.0, lam)
         )
-        changes = [f"{100 * (b / a - 1):+.1f} %" for a, b in zip(before, after, strict=True)]
-        rows.append((f"β = {beta}", "1", *map(_text, before), "", ""))
-        rows.append((f"β = {beta}", f"{lam:g}", *map(_text, after), *changes))
-    header = ("anchor", "λ", "Fréchet distance", "MMD²", "change of Fréchet", "change of MMD²")
+        rows.append(_row(f"β = {beta}", 1.0, before))
+        rows.append(_row(f"β = {beta}", lam, after, f"{100 * (after[0] / before[0] - 1):+.1f} %"))
+    header = ("anchor", "λ", "Fréchet distance", "change", "MMD²")
     title = f"Table 3: distance of {len(family.prompts)} images to a model aligned at β = {HEALTHY}"
     return Grid(title, header, tuple(rows))
 
@@ -47,9 +47,8 @@ def _measure(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return frechet_distance(first, second), maximum_mean_discrepancy(first, second)
 
 
-def _distances(first: np.ndarray, second: np.ndarray) -> tuple[str, ...]:
-    return tuple(map(_text, _measure(first, second)))
-
-
-def _text(value: float) -> str:
-    return f"{value:.4g}"
+def _row(
+    name: str, lam: float, distances: tuple[float, float], change: str = ""
+) -> tuple[str, ...]:
+    frechet, mmd = distances
+    return name, f"{lam:g}", f"{frechet:.4g}", change, f"{mmd:.4g}"
