@@ -25,7 +25,8 @@ CONFIGS = (SearchConfig, ImagesConfig, ConfirmationConfig)
 
 
 def test_public_names() -> None:
-    assert lamsearch.__all__ == ["LamSampler", "LamsearchError", "Summary", "run", "search"]
+    classes = ["FamilyAgreement", "LamSampler", "LamsearchError", "Summary"]
+    assert lamsearch.__all__ == [*classes, "agree", "run", "search"]
     assert {*lamsearch.__all__, "__version__"} <= {*dir(lamsearch)}
     for name in lamsearch.__all__:
         assert getattr(lamsearch, name).__name__ == name
