@@ -182,6 +182,8 @@ class DenoiserMixture:
     def remove(self) -> None:
         """Detach the models and restore the denoiser."""
         self._hook.remove()
+        # Hook and mixture refer to each other: the models' memory is not to wait for the collector.
+        self._models, self._dressed = [], {}
 
 
 def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from examples.miniature.recipe import Recipe
 from examples.paper import reproduce
 
 pytestmark = pytest.mark.slow
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.slow
 def test_every_table_and_figure_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("examples.paper.cost.TIMED_STEPS", 4)
+    monkeypatch.setattr("examples.paper.reward_hacking.RECIPE", Recipe(reader_steps=60))
     short = {"images": 8, "betas": (500, 2000), "rewards": ("pickscore",), "budget": 2}
     text = reproduce.main("out", **short)
     assert (tmp_path / "out" / "README.md").read_text() == text
@@ -30,7 +32,7 @@ def test_every_table_and_figure_is_written(tmp_path: Path, monkeypatch: pytest.M
                     assert len(image.convert("L").histogram()) == 256
                     assert len(image.getcolors(1 << 24) or []) > 10, name
     # Realigning a hacked anchor brings its images nearer to the healthy model's.
-    after = re.search(r"\| β = 250 \| 0\.125 \| [\d.e-]+ \| (-[\d.]+) % \|", text)
-    assert after is not None
-    assert float(after[1]) < -10
+    changes = re.findall(r"\| β = 250 \| 0\.125 \| [\d.e-]+ \| (-[\d.]+) % \|", text)
+    assert len(changes) == 2
+    assert all(float(change) < -10 for change in changes)
     assert "| saved, by 1 − 1/N | 50.0 % |" in text

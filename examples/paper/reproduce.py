@@ -86,7 +86,7 @@ def main(
     family = FamilyImages(device, images)
     for name, lams in STRIPS.items():
         write_strip(family, 500, lams, folder / f"{name}.png", rows=4)
-    tables: list[Grid] = [reward_hacking.table(family, device)]
+    tables: list[Grid] = [reward_hacking.measured(folder, family, device)]
     alignment = cost.seconds_per_alignment(family, device)
     tables.append(cost.table(alignment, search.seconds, len(betas)))
     low, high = search.lam_interval

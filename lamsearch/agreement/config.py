@@ -24,7 +24,7 @@ class AgreementConfig(GenerationConfig):
     )
     seed: int = option(
         0,
-        "Seed of the images and of the bootstrap.",
+        "Seed of the images.",
         group="images",
         metavar="S",
         ge=0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -293,3 +295,16 @@ def test_only_a_function_of_the_timestep_reads_it(sd15: StableDiffusionPipeline)
         realignment.lam = lambda timestep: 0.5
         with pytest.raises(AssertionError, match="was read"):
             sd15.unet(sample, timestep, **condition)
+
+
+def test_a_removed_model_is_freed_at_once(sd15: StableDiffusionPipeline) -> None:
+    aligned = perturb(sd15.unet, seed=1)
+    alive = weakref.ref(aligned)
+    with realign(sd15, aligned, 0.5):
+        sd15("a red three", num_inference_steps=1, output_type="latent")
+    gc.disable()
+    try:
+        del aligned
+        assert alive() is None
+    finally:
+        gc.enable()
