@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from examples.benchmarks import busy, forward_share, images, rounding, seeds, startup
+from examples.miniature import build
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.evaluation.image_plan import image_plan
 
@@ -122,20 +123,35 @@ def test_benchmark_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         startup.first_image_seconds(tmp_path)
 
 
-@pytest.mark.slow
+ANSWER_OF_A_SEARCH = """
+import json, os, sys
+from lamsearch.cli import _parser
+options = _parser(sys.argv[1:]).parse_args(sys.argv[1:])
+assert options.json and (options.budget, options.images) == (1, 2)
+print(json.dumps({"seconds": float(os.environ["OMP_NUM_THREADS"])}))
+"""
+"""Reads the flags as `lamsearch run` does and answers at once; `test_cli` has the real answer."""
+
+
 def test_benchmark_of_a_busy_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(busy, "SETTINGS", {"one thread": {"OMP_NUM_THREADS": "1"}})
-    seconds = busy.main(repetitions=1, budget=1, images=2)["seconds"]["one thread"]
-    assert all(len(seconds[place]) == 1 and seconds[place][0] > 0 for place in ("alone", "busy"))
-    assert "| one thread | " in capsys.readouterr().out
+    monkeypatch.setattr(busy, "SETTINGS", {"two threads": {"OMP_NUM_THREADS": "2"}})
+    monkeypatch.setattr(busy, "PROGRAM", (sys.executable, "-c", ANSWER_OF_A_SEARCH))
+    seconds = busy.main(repetitions=1, budget=1, images=2)["seconds"]
+    assert seconds == {"two threads": {"alone": [2.0], "busy": [2.0]}}
+    assert "| two threads | 2.0 | 2.0 | 1.0 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_the_miniature_world_can_be_rebuilt(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "examples.miniature.build", "--smoke", "--output"]
-    subprocess.run([*build, str(tmp_path)], check=True, cwd=EXAMPLES.parent)
+@pytest.mark.filterwarnings("ignore:The configuration file of this scheduler:FutureWarning")
+def test_the_miniature_world_can_be_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"pairs": 16, "pool": 8, "pool_parts": 2, "curve_points": 2, "curve_images": 4}
+    smoke = build.smoke
+    monkeypatch.setattr(build, "smoke", lambda recipe: dataclasses.replace(smoke(recipe), **few))
+    build.main(["--smoke", "--output", str(tmp_path)])
     built, bundled = (
         sorted(str(file.relative_to(folder)) for file in folder.rglob("*.*"))
         for folder in (tmp_path / "world", EXAMPLES.parent / "lamsearch" / "miniature")

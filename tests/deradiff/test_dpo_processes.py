@@ -25,8 +25,8 @@ from tiny_clip import pictures
 RED = Image.new("RGB", (16, 16), (200, 30, 30))
 PAIRS = [PreferencePair("red", RED, rejected) for rejected in pictures(8, (16, 16))]
 SETTINGS = DPOSettings(
-    beta=500.0, learning_rate=1e-4, batch_size=1, accumulation=4, steps=4, warmup=1, ema=0.5,
-    checkpoint_every=2,
+    beta=500.0, learning_rate=1e-4, batch_size=1, accumulation=4, steps=3, warmup=1, ema=0.5,
+    checkpoint_every=1,
 )  # fmt: skip
 
 SCRIPT = f"""
@@ -69,7 +69,7 @@ def in_processes(folder: Path, accelerator: Accelerator) -> list[list[DPOStep]]:
     """Train at a stretch, then with an interruption, and return the steps of each training."""
     return [
         trained(folder / "together", accelerator),
-        trained(folder / "torn", accelerator, stop_after=3),
+        trained(folder / "torn", accelerator, stop_after=2),
         trained(folder / "torn", accelerator),
     ]
 
@@ -105,13 +105,13 @@ def launch(folder: Path, *, processes: int) -> list[list[DPOStep]]:
 def test_two_processes_train_the_weights_of_one_and_resume(tmp_path: Path) -> None:
     together, torn, resumed = launch(tmp_path, processes=2)
     alone = trained(tmp_path / "alone")
-    assert [step.step for step in together] == [1, 2, 3, 4]
+    assert [step.step for step in together] == [1, 2, 3]
     for one, two in zip(alone, together, strict=True):
         assert two[:2] == pytest.approx(one[:2], rel=1e-4)
     # At first model and reference agree, and rounding decides what is preferred.
     assert [step.accuracy for step in together[1:]] == [step.accuracy for step in alone[1:]]
-    assert torn == together[:3]
-    assert resumed == together[2:]
+    assert torn == together[:2]
+    assert resumed == together[1:]  # the step that was not written is repeated
     weights = {
         name: load_file(next((tmp_path / name).rglob("*.safetensors")))
         for name in ("alone", "together", "torn")

@@ -14,7 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from deradiff import InexactMixtureError, realign
+from deradiff import realign
 from tiny_pipelines.attachments import add_lora, attach_style_lora
 from tiny_pipelines.families import FAMILIES
 from tiny_pipelines.family import Exactness, Family, quiet
@@ -23,14 +23,11 @@ from tiny_pipelines.unets import SD15, SDXL
 # Chroma of diffusers 0.42 builds itself with a class that diffusers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
 
-EXACT = [family for family in FAMILIES if family.exactness is not Exactness.REFUSED]
-LATER = [family for family in EXACT if family.exactness is not Exactness.MODEL_OUTPUTS]
-STORED = list({family.build: family for family in reversed(EXACT)}.values())
+LATER = [family for family in FAMILIES if family.exactness is not Exactness.MODEL_OUTPUTS]
+STORED = list({family.build: family for family in reversed(FAMILIES)}.values())
 """One family per pipeline: what is attached to one is not stored with it."""
-REFUSED = [family for family in FAMILIES if family.exactness is Exactness.REFUSED]
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-each_exact_family = pytest.mark.parametrize("family", EXACT, ids=lambda family: family.name)
 
 
 @each_family
@@ -46,7 +43,7 @@ def test_weights_0_and_1_are_the_stock_pipelines_bit_for_bit(family: Family) -> 
     assert torch.equal(family.sample(pipe), reference)
 
 
-@each_exact_family
+@each_family
 def test_one_half_is_the_mixture_made_by_hand(family: Family) -> None:
     expected = half_by_hand(family)
     pipe = family.pipeline()
@@ -67,7 +64,7 @@ def test_mixing_at_an_earlier_place_would_not_be_exact(family: Family) -> None:
         assert min(by_outputs, by_guided) > 1e-4
 
 
-@each_exact_family
+@each_family
 def test_one_weight_per_image_equals_each_image_alone(family: Family) -> None:
     lams, seeds = (0.0, 0.5, 1.0, 0.5), (11, 12, 13, 14)
     pipe = family.pipeline()
@@ -95,16 +92,6 @@ def test_saved_and_loaded_it_is_the_same(family: Family, tmp_path: Path) -> None
     family.attach(loaded)
     with realign(quiet(loaded), given(aligned), 0.5):
         assert torch.equal(family.sample(loaded), expected)
-
-
-@pytest.mark.parametrize("family", REFUSED, ids=lambda family: family.name)
-def test_what_is_not_exact_is_refused_with_the_reason(family: Family) -> None:
-    pipe = family.pipeline()
-    with (
-        pytest.raises(InexactMixtureError, match=family.refused),
-        realign(pipe, given(family.aligned()), 0.5),
-    ):
-        family.sample(pipe)
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
