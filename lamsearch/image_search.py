@@ -21,11 +21,11 @@ from lamsearch.evaluation.loading import load_models, usable_device
 from lamsearch.keywords import RunKeywords, check_keywords
 from lamsearch.loop import search_loop
 from lamsearch.report.notes import unconfirmed
-from lamsearch.report.quotes import REFERENCE_FACT
 from lamsearch.report.summarize import conclude
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
 from lamsearch.study.gallery import Gallery
+from lamsearch.study.manifest import REFERENCE_FACT
 from lamsearch.study.proposal import Budget, Policy
 from lamsearch.study.storage import DEFAULT_STORAGE
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from deradiff.agreement.comparison import Array
 
 _QUANTILES = (2.5, 97.5)
+_RESAMPLES_PER_BLOCK = 500
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,19 @@ def _peaks(
     images = values.shape[-1]
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
-    counts = generator.multinomial(images, np.full(images, 1 / images), size=resamples)
-    weights = np.concatenate([np.ones((1, images)), counts.astype(np.float64)])
-    totals = np.einsum("ri,...i->r...", weights, filled)
-    means = totals / np.maximum(np.einsum("ri,...i->r...", weights, present), 1e-12)
-    tops = _vertices(x, means)
-    return tops[0], tops[1:]
+
+    def vertices(counts: Array) -> Array:
+        totals = np.einsum("ri,...i->r...", counts, filled)
+        weights = np.einsum("ri,...i->r...", counts, present.astype(np.float64))
+        kept = (weights > 0).reshape(len(counts), -1).all(axis=1)  # no strength without an image
+        return _vertices(x, totals[kept] / weights[kept])
+
+    drawn = []
+    for start in range(0, resamples, _RESAMPLES_PER_BLOCK):
+        block = min(_RESAMPLES_PER_BLOCK, resamples - start)
+        counts = generator.multinomial(images, np.full(images, 1 / images), size=block)
+        drawn.append(vertices(counts.astype(np.float64)))
+    return vertices(np.ones((1, images)))[0], np.concatenate(drawn)
 
 
 def _vertices(x: Array, means: Array) -> Array:

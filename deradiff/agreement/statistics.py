@@ -158,9 +158,12 @@ def _bootstrap(
     for start in range(0, resamples, _RESAMPLES_PER_BLOCK):
         block = min(_RESAMPLES_PER_BLOCK, resamples - start)
         counts = generator.multinomial(rows, np.full(rows, 1 / rows), size=block).astype(float)
-        columns = np.abs(counts @ filled) / np.maximum(counts @ present, 1)
-        means.append(columns.mean(axis=1))
+        weights = counts @ present
+        kept = (weights > 0).all(axis=1)  # without a column that has no value
+        means.append(np.abs((counts @ filled)[kept] / weights[kept]).mean(axis=1))
     statistics = np.concatenate(means)
+    if not len(statistics):
+        return None
     lower, upper = np.percentile(statistics, [2.5, 97.5])
     return Bootstrap(
         mean=scale.measure(float(statistics.mean())),

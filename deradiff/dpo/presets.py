@@ -11,8 +11,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "sd15": {"accumulation": 64, "steps": 2_000, "warmup": 500},
 }
 """Settings of the paper's Table 4 that differ between models; the learning rate of 1e-8 and the
-batch size of 1 are the defaults of `DPOSettings`. Training here is one process, so the paper's two
-GPUs with an accumulation of 64 for SDXL become an accumulation of 128."""
+batch size of 1 are the defaults of `DPOSettings`. They are for one process: the paper's two
+GPUs with an accumulation of 64 for SDXL are an accumulation of 128 here."""
 
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["bf16"]

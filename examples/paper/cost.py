@@ -1,7 +1,7 @@
 """Section 6: what a sweep over β costs against one alignment and a search over λ, measured.
 
-An alignment is timed by some of its steps, at the settings that the bundled anchors were trained
-with, and taken to take as long as all of them.
+An alignment is timed by some of its steps, with the batches of the bundled anchors; all of theirs
+are taken to last as long.
 """
 
 from __future__ import annotations

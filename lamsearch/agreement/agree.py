@@ -16,7 +16,6 @@ from lamsearch.agreement.analysis import read_agreement
 from lamsearch.agreement.config import AgreementConfig
 from lamsearch.agreement.family import Family, beta_of
 from lamsearch.agreement.results import FamilyAgreement
-from lamsearch.agreement.scores import child_name
 from lamsearch.config.expressions import Objective
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.config.settings import AnchorSettings, Settings, find_settings, load_settings
@@ -25,13 +24,16 @@ from lamsearch.evaluation.image_plan import GROWING, PlannedImage, image_plan
 from lamsearch.evaluation.loading import Models, load_anchor, usable_device
 from lamsearch.keywords import AgreeKeywords, FamilyProgress, check_keywords
 from lamsearch.loop import search_loop
-from lamsearch.report.quotes import REFERENCE_FACT, store_quotes
-from lamsearch.rewards import load_panel
+from lamsearch.report.quotes import store_quotes
+from lamsearch.rewards import Panel, load_panel
 from lamsearch.study.database import Study
 from lamsearch.study.fixed_lams import FixedLams
-from lamsearch.study.manifest import AGREEMENT_FACT
+from lamsearch.study.manifest import AGREEMENT_FACT, REFERENCE_FACT, child_name
 from lamsearch.study.proposal import Budget
 from lamsearch.study.storage import DEFAULT_STORAGE
+
+_OF_AN_ANCHOR = ("anchor", "beta", "weights", "strength")
+"""What may differ between the anchors of an agreement; all else is one for all of them."""
 
 
 def agree(
@@ -64,22 +66,20 @@ def agree(
     settings = load_settings(find_settings(None if given is None else Path(given)))
     family = Family.from_settings(settings, _names(anchor))
     rewards = _rewards(settings, _names(reward))
-    plan = _plan(settings, options)
     device = usable_device(options.device)
     name = keywords.get("study") or f"agreement-seed{options.seed}"
     study = Study.create(name, keywords.get("storage") or DEFAULT_STORAGE)
-    objective, tracked = Objective({rewards[0]: 1.0}), rewards[1:]
-    panel = load_panel(settings, objective, tracked, device=device)
-    work = _Work(study, family, plan, options, progress=keywords.get("progress"))
+    former = study.recall(AGREEMENT_FACT) or {"betas": {}, "images": 0}
+    family.require_fits(former["betas"])
+    images = max(former["images"], options.images)
+    plan = _plan(settings, options, images)
+    panel = load_panel(settings, Objective({rewards[0]: 1.0}), rewards[1:], device=device)
+    work = _Work(study, family, settings, panel, plan, images, keywords.get("progress"))
     for member in family.anchors:
-        loaded = load_anchor(member, device)
-        models = Models(settings, member, loaded, panel, options.batch_size)
-        study.bind({"rewards": rewards, "reference": models.reference_fingerprint})
-        study.remember(REFERENCE_FACT, models.reference_fingerprint)
-        study.remember(AGREEMENT_FACT, work.members())
-        work.evaluate(member, models)
+        work.evaluate(member, device, options.batch_size)
     found = read_agreement(study)
-    store_quotes(study, {each.reward: each.sentence for each in found.rewards})
+    if not found.notes:
+        store_quotes(study, {each.reward: each.sentence for each in found.rewards})
     return found
 
 
@@ -89,40 +89,50 @@ class _Work:
 
     study: Study
     family: Family
+    settings: Settings
+    panel: Panel
     plan: Sequence[PlannedImage]
-    options: AgreementConfig
+    images: int
     progress: FamilyProgress | None
 
-    def members(self) -> dict[str, object]:
-        """Return the anchors and the images of the whole agreement, former ones included."""
-        former = self.study.recall(AGREEMENT_FACT) or {"betas": {}, "images": 0}
-        betas = {**former["betas"], **{a.name: beta_of(a) for a in self.family.anchors}}
-        return {
-            "betas": dict(sorted(betas.items(), key=lambda item: item[1])),
-            "images": max(former["images"], self.options.images),
-        }
-
-    def evaluate(self, anchor: AnchorSettings, models: Models) -> None:
+    def evaluate(self, anchor: AnchorSettings, device: str, batch_size: int) -> None:
         """Evaluate one anchor at its λs; what is stored already is kept."""
-        lams = list(self.family.lams(anchor))
+        lams = self.family.lams(anchor)
+        models = Models(self.settings, anchor, load_anchor(anchor, device), self.panel, batch_size)
         child = self.study.beside(child_name(self.study.name, anchor.name), (0.0, max(lams)))
-        child.bind({"agreement": self.study.name, **models.manifest(self.plan[:GROWING])})
         if self.progress is not None:
-            self.progress.emulating(anchor.name, len(lams), self.options.images)
+            self.progress.emulating(anchor.name, len(lams), self.images)
         on_way = None if self.progress is None else self.progress.mixing
         with models.evaluation(self.plan, on_way=on_way) as evaluation:
-            while True:
-                policy = FixedLams(tuple(lams), self.options.images)
+            # Bound only now: what the pipeline does not take must not stay in the manifest.
+            self._bind(child, anchor, models)
+            while lams:
+                policy = FixedLams(lams, self.images)
                 try:
                     search_loop(
                         child, evaluation, policy=policy, budget=Budget(), progress=self.progress
                     )
                 except NoScoreError as error:
-                    if error.lam <= 1:
+                    if error.lam <= 1 and error.lam in lams:
                         raise
-                    lams.remove(error.lam)  # extrapolated too far: no image is left
+                    # Extrapolated too far: no image is left.
+                    lams = tuple(lam for lam in lams if lam != error.lam)
                 else:
                     return
+
+    def _bind(self, child: Study, anchor: AnchorSettings, models: Models) -> None:
+        """Hold both studies to what they depend on, and count the anchor in."""
+        manifest = models.manifest(self.plan[:GROWING])
+        shared = {key: fact for key, fact in manifest.items() if key not in _OF_AN_ANCHOR}
+        reference = models.reference_fingerprint
+        rewards = list(self.panel.rewards)
+        self.study.bind({**shared, "rewards": rewards, "reference": reference})
+        child.bind({"agreement": self.study.name, **manifest})
+        self.study.remember(REFERENCE_FACT, reference)
+        former = self.study.recall(AGREEMENT_FACT) or {"betas": {}}
+        betas = {**former["betas"], anchor.name: beta_of(anchor)}
+        ordered = dict(sorted(betas.items(), key=lambda item: item[1]))
+        self.study.remember(AGREEMENT_FACT, {"betas": ordered, "images": self.images})
 
 
 def _names(given: Sequence[str]) -> list[str]:
@@ -137,8 +147,8 @@ def _rewards(settings: Settings, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _plan(settings: Settings, options: AgreementConfig) -> tuple[PlannedImage, ...]:
+def _plan(settings: Settings, options: AgreementConfig, images: int) -> tuple[PlannedImage, ...]:
     file = options.prompts or (settings.prompts.file if settings.prompts else None)
     if file is None:
         raise SettingsError(f"{settings.path} names no prompts: add [prompts] file, or --prompts")
-    return image_plan(read_prompts(file), max(options.images, GROWING), options.seed)
+    return image_plan(read_prompts(file), max(images, GROWING), options.seed)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deradiff.agreement import Comparison, Peak, compare_peaks, find_peak, summarize_agreement
 from lamsearch.agreement.results import (
@@ -17,7 +18,7 @@ from lamsearch.agreement.results import (
     RewardAgreement,
     Trust,
 )
-from lamsearch.agreement.scores import FamilyScores, Scores, require_scores
+from lamsearch.agreement.scores import FamilyScores, Scores
 from lamsearch.agreement.words import sentence
 from lamsearch.errors import StudyError
 from lamsearch.report.summary import Note
@@ -65,7 +66,12 @@ def analyse(scores: FamilyScores, reward: str, *, is_first: bool, study: str) ->
     """
     key, names = (None if is_first else reward), list(scores.betas)
     rows = [scores.reference(key), *(scores.original(name, key) for name in names)]
-    reference, *originals = require_scores(rows, study)
+    reference, *originals = [row for row in rows if row is not None]
+    if len(originals) < len(names):
+        raise StudyError(
+            f"agreement '{study}' is not finished: the reference has no {reward} yet; run it again "
+            "to go on, or wait for other workers"
+        )
     members = _members(scores, reference, originals)
     curve_range = float(np.ptp([m.value for m in members]))
     if not curve_range > 0:
@@ -166,10 +172,17 @@ def _trust(emulations: Sequence[Emulation], curve_range: float) -> Trust:
 def _peak(
     scores: FamilyScores, originals: Sequence[Scores], generator: np.random.Generator
 ) -> Peak | None:
-    betas = list(scores.betas.values())
-    if len(betas) < 3:
+    betas, common = list(scores.betas.values()), _common(originals)
+    if len(betas) < 3 or not common.any():
         return None
-    return find_peak(betas, np.stack(originals), generator=generator, resamples=RESAMPLES)
+    values = np.stack(originals)[:, common]
+    return find_peak(betas, values, generator=generator, resamples=RESAMPLES)
+
+
+def _common(rows: Sequence[Scores]) -> NDArray[np.bool_]:
+    """Return which images all rows have: strengths are compared on the same ones."""
+    common: NDArray[np.bool_] = np.asarray(np.isfinite(np.stack(rows)).all(axis=0))
+    return common
 
 
 def _emulated_peaks(
@@ -182,11 +195,14 @@ def _emulated_peaks(
     for anchor, beta in scores.betas.items():
         rows = [scores.at(anchor, lam, key) for lam in scores.lams[anchor].values()]
         present = [row for row in rows if row is not None]
-        if len(betas) >= 3 and len(present) == len(rows):
+        if len(betas) < 3 or len(present) < len(rows):
+            continue
+        common = _common([*originals, *present])
+        if common.any():
             shift = compare_peaks(
                 betas,
-                np.stack(originals),
-                np.stack(present),
+                np.stack(originals)[:, common],
+                np.stack(present)[:, common],
                 generator=generator,
                 resamples=RESAMPLES,
             )
@@ -194,15 +210,15 @@ def _emulated_peaks(
 
 
 def _notes(scores: FamilyScores) -> list[Note]:
-    absent = sorted(set(scores.absent()))
+    absent = [f"{anchor} at λ = {lam:.4g}" for anchor, lam in sorted(set(scores.absent()))]
+    absent += [f"{anchor} itself" for anchor in scores.pending]
     if not absent:
         return []
-    shown = ", ".join(f"{anchor} at λ = {lam:.4g}" for anchor, lam in absent[:3])
     more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
     return [
         Note(
             "unfinished",
-            f"without all of their images: {shown}{more}; run it again to finish, or their images "
-            "are unusable",
+            f"without all of their images: {', '.join(absent[:3])}{more}; other workers are at "
+            "them, or run it again, or no image was usable there",
         )
     ]

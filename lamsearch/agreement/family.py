@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -43,6 +43,11 @@ class Family:
                     f"anchor {anchor.name} has no beta: only anchors with a known KL strength can "
                     "be compared; leave it out, or add beta to its table"
                 )
+            if anchor.sampling.aligned_steps is not None:
+                raise SettingsError(
+                    f"anchor {anchor.name} has aligned_steps: sampled so, it is no model that was "
+                    "aligned from scratch; leave it out of [anchors.NAME.sampling]"
+                )
         ordered = tuple(sorted(anchors, key=beta_of))
         for one, other in pairwise(ordered):
             if one.beta == other.beta:
@@ -57,6 +62,20 @@ class Family:
                     "expected one reference, sampled alike for all of them"
                 )
         return cls(ordered)
+
+    def require_fits(self, stored: Mapping[str, float]) -> None:
+        """Refuse a family that contradicts the anchors of an agreement, β by name.
+
+        Raises:
+            SettingsError: If an anchor has another β there, or another one has its β.
+        """
+        for anchor in self.anchors:
+            for name, beta in stored.items():
+                if (name == anchor.name) != (beta == anchor.beta):
+                    raise SettingsError(
+                        f"anchor {anchor.name} has beta = {anchor.beta:g}, and the agreement holds "
+                        f"{name} with beta = {beta:g}: name a new one with --study"
+                    )
 
     def lams(self, anchor: AnchorSettings) -> tuple[float, ...]:
         """Return the λs to evaluate an anchor at.

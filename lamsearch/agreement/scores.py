@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lamsearch.errors import StudyError
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
-from lamsearch.study.manifest import AGREEMENT_FACT
+from lamsearch.study.manifest import AGREEMENT_FACT, child_name
 from lamsearch.study.records import Evaluation
 
 Scores = NDArray[np.float64]
@@ -26,6 +26,7 @@ class FamilyScores:
         lams: For each anchor, the λ of each target by name; its own is 1.
         images: Images that were requested of every model.
         seconds: Time spent on them.
+        pending: Names of anchors that have no scores of their own yet, and are left out.
         evaluations: For each anchor, the finished evaluations by λ.
     """
 
@@ -33,6 +34,7 @@ class FamilyScores:
     lams: Mapping[str, Mapping[str, float]]
     images: int
     seconds: float
+    pending: tuple[str, ...]
     evaluations: Mapping[str, Mapping[float, Evaluation]]
 
     @classmethod
@@ -40,7 +42,7 @@ class FamilyScores:
         """Read the agreement that a study heads.
 
         Raises:
-            StudyError: If it heads none, or an anchor was not evaluated yet.
+            StudyError: If it heads none, or fewer than two anchors have scores of their own.
         """
         members = study.recall(AGREEMENT_FACT)
         if members is None:
@@ -50,12 +52,18 @@ class FamilyScores:
             child = study.find_beside(child_name(study.name, name))
             history = None if child is None else child.history()
             found[name] = {e.lam: e for e in merged(history.finished)} if history else {}
-        betas = members["betas"]
+        betas = {name: beta for name, beta in members["betas"].items() if 1.0 in found[name]}
+        if len(betas) < 2:
+            raise StudyError(
+                f"agreement '{study.name}' is not finished: fewer than two anchors have scores of "
+                "their own yet; run it again to go on, or wait for other workers"
+            )
         return cls(
             betas=betas,
             lams={a: {t: betas[a] / betas[t] for t in betas} for a in betas},
             images=members["images"],
             seconds=sum(e.seconds for each in found.values() for e in each.values()),
+            pending=tuple(name for name in members["betas"] if name not in betas),
             evaluations=found,
         )
 
@@ -65,8 +73,9 @@ class FamilyScores:
 
     def reference(self, reward: str | None) -> Scores | None:
         """Return the (images,) scores of the reference; None while there are none."""
-        rows = (self.at(anchor, 0.0, reward) for anchor in self.betas)
-        return next((row for row in rows if row is not None), None)
+        rows = [self.at(anchor, 0.0, reward) for anchor in self.evaluations]
+        present = [row for row in rows if row is not None]
+        return max(present, key=lambda row: int((~np.isnan(row)).sum()), default=None)
 
     def at(self, anchor: str, lam: float, reward: str | None) -> Scores | None:
         """Return the (images,) scores of an anchor at a λ, NaN where missing, None without any.
@@ -91,23 +100,3 @@ class FamilyScores:
                 found = self.evaluations[anchor].get(lam)
                 if found is None or len(found.scores) < self.images:
                     yield anchor, lam
-
-
-def child_name(study: str, anchor: str) -> str:
-    """Return the name of the study that holds an anchor's part of an agreement."""
-    return f"{study}/{anchor}"
-
-
-def require_scores(rows: Sequence[Scores | None], study: str) -> list[Scores]:
-    """Return the rows.
-
-    Raises:
-        StudyError: If one is None.
-    """
-    present = [row for row in rows if row is not None]
-    if len(present) < len(rows):
-        raise StudyError(
-            f"agreement '{study}' is not finished: the reference or an anchor itself has no scores "
-            "yet; run it again to go on"
-        )
-    return present

@@ -95,7 +95,8 @@ def peaks_grid(reward: RewardAgreement) -> Grid:
     header = ("curve", "best β", "95 % interval", "difference", "95 % interval")
     assert reward.peak is not None
     peak = reward.peak
-    own = (f"{peak.beta:.0f}", f"{peak.lower:.0f} to {peak.upper:.0f}")
+    edge = " (edge)" if peak.at_edge else ""
+    own = (f"{peak.beta:.0f}{edge}", f"{peak.lower:.0f} to {peak.upper:.0f}")
     rows = [("from scratch", *own, "", "")]
     for each in reversed(reward.emulated_peaks):
         shift, emulated = each.shift, each.shift.emulated
@@ -103,7 +104,7 @@ def peaks_grid(reward: RewardAgreement) -> Grid:
         rows.append(
             (
                 f"anchor {each.beta_anchor:g}",
-                f"{emulated.beta:.0f}",
+                f"{emulated.beta:.0f}" + (" (edge)" if emulated.at_edge else ""),
                 f"{emulated.lower:.0f} to {emulated.upper:.0f}",
                 f"{100 * (shift.ratio - 1):+.1f} %",
                 f"{low:+.1f} to {high:+.1f} %",

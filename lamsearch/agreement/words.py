@@ -23,10 +23,11 @@ def sentence(found: RewardAgreement) -> str:
         )
     ]
     trust = found.trust
-    parts.append(
-        f"every pair with λ from {trust.low:.3g} to {trust.high:.3g} is within "
-        f"{100 * trust.share:g} % of that range"
-    )
+    within = f"within {100 * trust.share:g} % of that range"
+    if trust.low < trust.high:
+        parts.append(f"every pair with λ from {trust.low:.3g} to {trust.high:.3g} is {within}")
+    else:
+        parts.append(f"next to λ = 1 no pair is {within}")
     if found.peak is not None and not found.peak.at_edge:
         parts.append(_peaks(found, found.peak.beta))
     return "; ".join(parts)
@@ -35,7 +36,7 @@ def sentence(found: RewardAgreement) -> str:
 def _missed(statistics: ErrorStatistics, side: str, found: RewardAgreement) -> str:
     mean, interval = statistics.mean_absolute_error, statistics.image_bootstrap
     text = f"{mean.value:.2g} on average for {side} ({mean.percent_of_range:.1f} %"
-    if found.curve_range and side == "λ < 1":
+    if statistics is (found.statistics.interpolated or found.statistics.extrapolated):
         text += " of the curve's range"
     if interval is not None:
         low, high = interval.lower.percent_of_range, interval.upper.percent_of_range
@@ -45,7 +46,11 @@ def _missed(statistics: ErrorStatistics, side: str, found: RewardAgreement) -> s
 
 
 def _peaks(found: RewardAgreement, beta: float) -> str:
-    weaker = [each for each in found.emulated_peaks if each.beta_anchor < beta]
+    weaker = [
+        each
+        for each in found.emulated_peaks
+        if each.beta_anchor < beta and not each.shift.emulated.at_edge
+    ]
     text = f"the best strength from scratch is β = {beta:.0f}"
     if not weaker:
         return text

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 
 from lamsearch.report.summary import Note
 from lamsearch.study.database import Study
-
-REFERENCE_FACT = "reference"
-"""Fact of a study: the digest of its reference's weights."""
+from lamsearch.study.manifest import REFERENCE_FACT
 
 _QUOTES_FACT = "agreement_quotes"
 

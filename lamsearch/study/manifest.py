@@ -15,6 +15,14 @@ _KEY = "manifest"
 AGREEMENT_FACT = "agreement_members"
 """Fact of a study that heads an agreement, outside of its manifest: its anchors and images."""
 
+REFERENCE_FACT = "reference"
+"""Fact of a study: the digest of its reference's weights."""
+
+
+def child_name(study: str, anchor: str) -> str:
+    """Return the name of the study that holds an anchor's part of an agreement."""
+    return f"{study}/{anchor}"
+
 
 def read_manifest(study: optuna.Study) -> dict[str, Any]:
     """Return the stored manifest, empty where there is none.

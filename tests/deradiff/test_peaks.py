@@ -95,3 +95,12 @@ def test_bad_input_is_one_line(betas: tuple, scores: np.ndarray, message: str) -
             generator=np.random.default_rng(0),
             resamples=5,
         )
+
+
+def test_resamples_without_an_image_of_some_strength_are_left_out() -> None:
+    """Scores below 0: a mean of nothing must not count as 0, the largest of all."""
+    scores = np.tile(parabola(777)[:, None], 50) - 10
+    scores[0, 1:] = np.nan  # one image in 50, absent from more than a third of the resamples
+    found = peak(scores)
+    assert found.lower == pytest.approx(777)
+    assert found.upper == pytest.approx(777)

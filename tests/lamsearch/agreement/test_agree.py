@@ -158,6 +158,37 @@ def test_other_rewards_or_weights_are_another_study(agree: Any) -> None:
         agree(images=2, prompts=other_prompts())
 
 
+def test_anchors_that_come_later_are_sampled_like_the_others(family: Path, agree: Any) -> None:
+    before = agree(["b500", "b1000"], images=2)
+    with pytest.raises(StudyError, match="plan was"):
+        agree(["b250", "b1000"], images=2, prompts=other_prompts())
+    text = (family / "lamsearch.toml").read_text()
+    changed = family / "later.toml"
+    changed.write_text(text.replace("steps = 3", "steps = 4"))
+    options = {"images": 8, "config": changed}
+    with pytest.raises(StudyError, match="steps was 3, is 4"):
+        lamsearch.agree(["b250", "b500"], ["pickscore", "clip"], **options)
+    retrained = family / "retrained.toml"
+    retrained.write_text(text.replace("[anchors.b500]", "[anchors.again]"))
+    options = {"images": 8, "config": retrained}
+    with pytest.raises(SettingsError, match="anchor again has beta = 500, and the agreement holds"):
+        lamsearch.agree(["again", "b1000"], ["pickscore", "clip"], **options)
+    assert agree(["b500", "b1000"], images=2) == before  # none of them has left a trace
+
+
+def test_an_anchor_that_cannot_be_loaded_does_not_spoil_the_others(
+    family: Path, agree: Any
+) -> None:
+    text = (family / "lamsearch.toml").read_text()
+    broken = family / "broken.toml"
+    broken.write_text(text.replace('aligned = "b1000"', 'aligned = "reference"'))
+    with pytest.raises(SettingsError, match="changes nothing"):
+        lamsearch.agree(list(BETAS), ["pickscore", "clip"], images=2, config=broken)
+    found = agree(["b250", "b500"], images=2)
+    assert found.anchors == ("b250", "b500")
+    assert found.notes == ()
+
+
 def other_prompts() -> Path:
     Path("other.txt").write_text("a blue nine\nred\n")
     return Path("other.txt")
