@@ -26,18 +26,18 @@ class DenoiserHook:
 
     def __init__(self, denoiser: nn.Module, forward: Forward) -> None:
         self._denoiser, self._hook = denoiser, _Hook(forward)
-        self._had_registry = _registry(denoiser) is not None
+        self._had_hooks = _hooks_of(denoiser) is not None
         self._had_forward = "forward" in vars(denoiser)
-        registry = HookRegistry.check_if_exists_or_initialize(denoiser)
-        registry.register_hook(self._hook, _NAME)
+        hooks = HookRegistry.check_if_exists_or_initialize(denoiser)
+        hooks.register_hook(self._hook, _NAME)
         self._hook.fn_ref.__class__ = _KeptReference
         self._forward = denoiser.forward
 
     @staticmethod
     def is_on(denoiser: nn.Module) -> bool:
         """Return whether a denoiser has such a hook."""
-        registry = _registry(denoiser)
-        return registry is not None and registry.get_hook(_NAME) is not None
+        hooks = _hooks_of(denoiser)
+        return hooks is not None and hooks.get_hook(_NAME) is not None
 
     def original(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output of the denoiser's own forward pass."""
@@ -58,23 +58,23 @@ class DenoiserHook:
     @property
     def is_offloaded(self) -> bool:
         """Whether the denoiser's weights are on its device only while it runs."""
-        registry = _registry(self._denoiser)
-        in_groups = registry is not None and registry.get_hook("group_offloading") is not None
+        hooks = _hooks_of(self._denoiser)
+        in_groups = hooks is not None and hooks.get_hook("group_offloading") is not None
         return in_groups or "_hf_hook" in vars(self._denoiser)
 
     def remove(self) -> None:
         """Restore the denoiser's own forward pass."""
-        denoiser, registry = self._denoiser, _registry(self._denoiser)
-        if registry is None or registry.get_hook(_NAME) is not self._hook:
+        denoiser, hooks = self._denoiser, _hooks_of(self._denoiser)
+        if hooks is None or hooks.get_hook(_NAME) is not self._hook:
             return
         # Code that wrapped our forward later, such as accelerate's offloading, still calls it.
         self._hook.active = False
         if vars(denoiser).get("forward") is not self._forward:
             return
-        registry.remove_hook(_NAME, recurse=False)
-        if not self._had_forward and not registry.hooks:
+        hooks.remove_hook(_NAME, recurse=False)
+        if not self._had_forward and not hooks.hooks:
             del denoiser.forward
-        if not self._had_registry and not registry.hooks:
+        if not self._had_hooks and not hooks.hooks:
             del denoiser._diffusers_hook
 
     def _is_attached(self) -> bool:
@@ -82,8 +82,8 @@ class DenoiserHook:
         own = vars(self._denoiser)
         if self._forward in (own.get("forward"), own.get("_old_forward")):
             return True
-        registry = _registry(self._denoiser)
-        return registry is not None and registry._hook_order[-1:] != [_NAME]
+        hooks = _hooks_of(self._denoiser)
+        return hooks is not None and hooks._hook_order[-1:] != [_NAME]
 
     def _reattach(self) -> bool:
         """Come back under accelerate's hook, which offloading takes off and puts on in every call.
@@ -92,7 +92,10 @@ class DenoiserHook:
         """
         own = vars(self._denoiser)
         wrapped = own.get("_old_forward")
-        if "_hf_hook" not in own or getattr(wrapped, "__func__", None) is not _own(self._denoiser):
+        if (
+            "_hf_hook" not in own
+            or getattr(wrapped, "__func__", None) is not type(self._denoiser).forward
+        ):
             return False
         self._hook.fn_ref.original_forward = wrapped
         self._denoiser._old_forward = self._forward  # type: ignore[assignment]
@@ -112,11 +115,11 @@ class _Hook(ModelHook):  # type: ignore[misc]
 
 
 class _KeptReference:
-    """The registry's record of our hook, whose forward stays ours.
+    """diffusers' record of our hook, whose forward stays ours.
 
     A hook that was there before ours and takes itself off, as group offloading's does that learns
     the order of the layers, would put the denoiser's own forward in the place of ours
-    (`HookRegistry.remove_hook` of diffusers). It belongs below it.
+    (its `remove_hook`). It belongs below it.
     """
 
     original_forward: Callable[..., Any]
@@ -131,9 +134,5 @@ class _KeptReference:
         self.original_forward = below
 
 
-def _registry(denoiser: nn.Module) -> Any:
+def _hooks_of(denoiser: nn.Module) -> Any:
     return getattr(denoiser, "_diffusers_hook", None)
-
-
-def _own(denoiser: nn.Module) -> Any:
-    return type(denoiser).forward

@@ -80,19 +80,13 @@ def agree(options: dict[str, Any]) -> None:
 
 def show(options: dict[str, Any]) -> None:
     """Print the answer of a study."""
-    from lamsearch.process import quick_imports, spin_less
+    study = _open(options)
+    if not study.is_agreement:
+        _print(_summary(study), as_json=options["json"])
+        return
+    from lamsearch.agreement.analysis import read_agreement
 
-    spin_less()
-    with quick_imports():
-        study = _open(options)
-        if study.is_agreement:
-            from lamsearch.agreement.analysis import read_agreement
-
-            _print_agreement(read_agreement(study), as_json=options["json"])
-            return
-        from lamsearch.report.summarize import summarize
-
-    _print(summarize(study), as_json=options["json"])
+    _print_agreement(read_agreement(study), as_json=options["json"])
 
 
 def plot(options: dict[str, Any]) -> None:
@@ -100,7 +94,7 @@ def plot(options: dict[str, Any]) -> None:
     output: Path = options["output"]
     if output.suffix.lower() not in _FIGURES:
         raise SettingsError(f"cannot write {output}: expected one of {', '.join(_FIGURES)}")
-    summary = _stored(options)
+    summary = _summary(_open(options))
     from lamsearch.report.figure import draw
     from lamsearch.study.gallery import Gallery
     from lamsearch.study.storage import DEFAULT_STORAGE
@@ -130,21 +124,24 @@ def list_(options: dict[str, Any]) -> None:
         _print_table(listing_table(rows))
 
 
-def _stored(options: dict[str, Any]) -> Summary:
+def _open(options: dict[str, Any]) -> Study:
     from lamsearch.process import quick_imports, spin_less
 
     spin_less()
     with quick_imports():
-        from lamsearch.report.summarize import summarize
-
-    return summarize(_open(options))
-
-
-def _open(options: dict[str, Any]) -> Study:
-    from lamsearch.study.database import Study
-    from lamsearch.study.storage import DEFAULT_STORAGE
+        from lamsearch.study.database import Study
+        from lamsearch.study.storage import DEFAULT_STORAGE
 
     return Study.open(options["study"], options["storage"] or DEFAULT_STORAGE)
+
+
+def _summary(study: Study) -> Summary:
+    from lamsearch.process import quick_imports
+
+    with quick_imports():
+        from lamsearch.report.summarize import summarize
+
+    return summarize(study)
 
 
 def _print(summary: Summary, *, as_json: bool) -> None:

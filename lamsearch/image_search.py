@@ -198,13 +198,11 @@ def _prompt_files(
     settings: Settings, images: ImagesConfig, confirmation: ConfirmationConfig
 ) -> tuple[Path, Path]:
     """Return the prompt file of the search and that of the confirmation, which may be the same."""
-    defaults = settings.prompts
     if images.prompts is not None:
         file = held_out = images.prompts
-    elif defaults is not None:
-        file, held_out = defaults.file, defaults.heldout or defaults.file
     else:
-        raise SettingsError(f"{settings.path} names no prompts: add [prompts] file, or --prompts")
+        defaults = settings.require_prompts()
+        file, held_out = defaults.file, defaults.heldout or defaults.file
     return file, confirmation.confirm_prompts or held_out
 
 

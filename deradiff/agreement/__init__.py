@@ -1,6 +1,6 @@
 """Does a realigned anchor behave like a model aligned from scratch? (arXiv 2601.20198, A.8)."""
 
-from deradiff.agreement.comparison import Comparison, PairedDifference
+from deradiff.agreement.comparison import Comparison, PairedDifference, emulating_lam
 from deradiff.agreement.peaks import Peak, PeakShift, compare_peaks, find_peak
 from deradiff.agreement.results import (
     Agreement,
@@ -28,6 +28,7 @@ __all__ = [
     "PeakShift",
     "Scale",
     "compare_peaks",
+    "emulating_lam",
     "find_peak",
     "summarize_agreement",
 ]

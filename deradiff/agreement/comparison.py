@@ -106,7 +106,7 @@ class Comparison:
     @property
     def lam(self) -> float:
         """Return λ = β_a/β_t; 0 where the target is the reference."""
-        return self.beta_anchor / self.beta_target
+        return emulating_lam(self.beta_anchor, self.beta_target)
 
     @property
     def difference(self) -> float:
@@ -147,6 +147,11 @@ class Comparison:
     @property
     def _name(self) -> str:
         return _name(self.beta_anchor, self.beta_target)
+
+
+def emulating_lam(beta_anchor: float, beta_target: float) -> float:
+    """Return λ = β_a/β_t, at which an anchor emulates a strength."""
+    return beta_anchor / beta_target
 
 
 def _name(beta_anchor: float, beta_target: float) -> str:

@@ -13,9 +13,7 @@ from torch import Tensor
 from deradiff.dpo.latents import encoded_images, scaled_latents
 from deradiff.dpo.noised_pairs import DenoiserInputs, NoisedPairs
 from deradiff.dpo.pairs import PreferencePair, PreferencePairs, epoch_order
-from deradiff.dpo.unet_inputs import UNetInputs, encode_prompts
-
-__all__ = ["NoisedPairSource", "NoisedPairs", "encode_prompts"]
+from deradiff.dpo.unet_inputs import UNetInputs
 
 
 class NoisedPairSource:

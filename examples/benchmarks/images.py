@@ -21,10 +21,8 @@ import argparse
 import json
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,6 +33,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from examples.benchmarks.curves import BUNDLED_SCORES, stored_scores
+from examples.benchmarks.processes import map_seeds
 from examples.benchmarks.simulation import simulate
 from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.evidence import Evidence
@@ -158,12 +157,7 @@ def prepare() -> None:
 def columns(way: str, budget: int, seeds: int, processes: int) -> Row:
     """Run all seeds of a way with a number of images."""
     study = partial(run_study, way, budget)
-    if processes == 1:
-        outcomes = list(map(study, range(seeds)))
-    else:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare) as pool:
-            outcomes = list(pool.map(study, range(seeds)))
+    outcomes = list(map_seeds(study, range(seeds), processes, prepare))
     return {"way": way, "images": budget} | {
         name: [each[name] for each in outcomes] for name in outcomes[0]
     }

@@ -16,12 +16,9 @@ import argparse
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ import torch
 from scipy.interpolate import CubicSpline
 
 import lamsearch
+from examples.benchmarks.processes import map_seeds
 
 CURVE = Path(str(files("lamsearch") / "miniature" / "reference_curve.csv"))
 WORST_SHARE = 5.0
@@ -93,25 +91,12 @@ def main(
         device=device,
     )
     todo = [seed for seed in range(seeds) if seed not in done]
-    for row in run_all(task, todo, processes):
+    for row in map_seeds(task, todo, processes):
         rows.append(row)
         command = f"python -m examples.benchmarks.seeds --seeds {seeds} --budget {budget}"
         save(path, rows, command + (f" --device {device}" if device else ""))
     report(rows, reward)
     return rows
-
-
-def run_all(
-    task: Callable[[int], dict[str, Any]], seeds: list[int], processes: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows as they come, from this process or from several."""
-    if processes == 1:
-        yield from map(task, seeds)
-        return
-    context = get_context("spawn")  # CUDA does not survive a fork
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for future in as_completed([pool.submit(task, seed) for seed in seeds]):
-            yield future.result()
 
 
 def save(path: Path, rows: list[dict[str, Any]], command: str) -> None:

@@ -18,17 +18,9 @@ from examples.miniature.sampling import load_pipeline, load_unet
 from examples.miniature.training import report
 
 
-def train_anchor(recipe: Recipe, beta: int, work: Path, world: Path) -> None:
-    """Align the stored (float16-rounded) reference at strength `beta`; keep the anchor in float16.
-
-    Args:
-        recipe: Learning rate, warm-up and number of steps.
-        beta: KL strength.
-        work: Folder with the pairs and the digit reader.
-        world: Folder with the reference; the anchor goes to `anchors/` in it.
-    """
-    pairs = labelled_pairs(recipe, work)
-    settings = DPOSettings(
+def dpo_settings(recipe: Recipe, beta: int) -> DPOSettings:
+    """Return the settings that the anchor of a strength is trained with."""
+    return DPOSettings(
         beta=beta,
         learning_rate=recipe.anchor_rate,
         learning_rate_beta=recipe.anchor_rate_beta,
@@ -42,6 +34,19 @@ def train_anchor(recipe: Recipe, beta: int, work: Path, world: Path) -> None:
         seed=recipe.seed,
         cache_latents=True,
     )
+
+
+def train_anchor(recipe: Recipe, beta: int, work: Path, world: Path) -> None:
+    """Align the stored (float16-rounded) reference at strength `beta`; keep the anchor in float16.
+
+    Args:
+        recipe: Learning rate, warm-up and number of steps.
+        beta: KL strength.
+        work: Folder with the pairs and the digit reader.
+        world: Folder with the reference; the anchor goes to `anchors/` in it.
+    """
+    pairs = labelled_pairs(recipe, work)
+    settings = dpo_settings(recipe, beta)
 
     def progress(step: DPOStep) -> None:
         report(f"beta{beta}", step.step - 1, recipe.anchor_steps, step.loss)

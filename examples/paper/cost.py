@@ -1,16 +1,18 @@
 """Section 6: what a sweep over β costs against one alignment and a search over λ, measured.
 
-An alignment is timed by some of its steps, with the batches of the bundled anchors; all of theirs
-are taken to last as long.
+An alignment is timed by some of its steps, at the settings that the bundled anchors were trained
+with, and taken to take as long as all of them.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deradiff.dpo import DPOSettings, DPOStep, PreferencePair, train
+from deradiff.dpo import DPOStep, PreferencePair, train
+from examples.miniature.anchors import dpo_settings
 from examples.miniature.recipe import Recipe
 from examples.miniature.sampling import as_pictures, load_pipeline
 from examples.paper.family_images import WORLD, FamilyImages
@@ -30,15 +32,8 @@ def seconds_per_alignment(family: FamilyImages, device: str) -> float:
         PreferencePair(prompt, a, b)
         for prompt, a, b in zip(family.prompts, first, second, strict=False)
     ]
-    settings = DPOSettings(
-        beta=500,
-        learning_rate=recipe.anchor_rate,
-        batch_size=min(count, len(pairs)),
-        accumulation=1,
-        steps=TIMED_STEPS,
-        warmup=1,
-        cache_latents=True,
-    )
+    trained = dpo_settings(recipe, beta=500)
+    settings = replace(trained, batch_size=min(count, len(pairs)), steps=TIMED_STEPS, warmup=1)
 
     def note(step: DPOStep) -> None:
         times.append(time.perf_counter())

@@ -148,7 +148,5 @@ def _rewards(settings: Settings, names: Sequence[str]) -> list[str]:
 
 
 def _plan(settings: Settings, options: AgreementConfig, images: int) -> tuple[PlannedImage, ...]:
-    file = options.prompts or (settings.prompts.file if settings.prompts else None)
-    if file is None:
-        raise SettingsError(f"{settings.path} names no prompts: add [prompts] file, or --prompts")
+    file = options.prompts or settings.require_prompts().file
     return image_plan(read_prompts(file), max(images, GROWING), options.seed)

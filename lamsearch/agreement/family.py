@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from deradiff.agreement import emulating_lam
 from lamsearch.config.settings import AnchorSettings, Settings
 from lamsearch.errors import SettingsError
 
@@ -83,7 +84,11 @@ class Family:
         λ = 1, the anchor itself, first; then β_a/β_t for every other strength β_t. The first
         anchor evaluates λ = 0 too, the reference that all have in common.
         """
-        others = [lam_between(anchor, target) for target in self.anchors if target != anchor]
+        others = [
+            emulating_lam(beta_of(anchor), beta_of(target))
+            for target in self.anchors
+            if target != anchor
+        ]
         return (1.0, *([0.0] if anchor == self.anchors[0] else []), *others)
 
 
@@ -91,8 +96,3 @@ def beta_of(anchor: AnchorSettings) -> float:
     """Return the KL strength of a family's anchor."""
     assert anchor.beta is not None
     return anchor.beta
-
-
-def lam_between(anchor: AnchorSettings, target: AnchorSettings) -> float:
-    """Return λ = β_a/β_t at which an anchor emulates another."""
-    return beta_of(anchor) / beta_of(target)

@@ -161,15 +161,14 @@ def draw_matrix(reward: RewardAgreement) -> Figure:
     size = 0.75 * len(members)
     figure = Figure(figsize=(size + 2.6, size + 1.2), layout="constrained")
     axes: Any = figure.subplots()
-    by_pair = {(e.anchor, e.target): e for e in reward.emulations}
     shares = np.full((len(members), len(members)), np.nan)
     for (row, anchor), (column, target) in product(enumerate(members), repeat=2):
-        if (found := by_pair.get((str(anchor.anchor), str(target.anchor)))) is not None:
+        if (found := reward.emulation(anchor, target)) is not None:
             shares[row, column] = 100 * found.difference / reward.curve_range
     limit = float(np.nanmax(np.abs(shares)))
     image = axes.imshow(shares, cmap="RdBu", vmin=-limit, vmax=limit)
     for (row, anchor), (column, target) in product(enumerate(members), repeat=2):
-        if (found := by_pair.get((str(anchor.anchor), str(target.anchor)))) is not None:
+        if (found := reward.emulation(anchor, target)) is not None:
             share = shares[row, column]
             text = f"{share:+.1f}\nλ {found.lam:.3g}"
             color = "white" if abs(share) > 0.6 * limit else "black"

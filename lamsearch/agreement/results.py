@@ -119,6 +119,11 @@ class RewardAgreement:
     peak: Peak | None
     emulated_peaks: tuple[EmulatedPeak, ...]
 
+    def emulation(self, anchor: MeanScore, target: MeanScore) -> Emulation | None:
+        """Return how one member emulates another; None where that is not measured."""
+        wanted = (anchor.anchor, target.anchor)
+        return next((e for e in self.emulations if (e.anchor, e.target) == wanted), None)
+
 
 @dataclass(frozen=True)
 class FamilyAgreement:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deradiff.agreement import emulating_lam
 from lamsearch.errors import StudyError
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
@@ -23,7 +25,6 @@ class FamilyScores:
 
     Attributes:
         betas: β of each anchor by name, ascending.
-        lams: For each anchor, the λ of each target by name; its own is 1.
         images: Images that were requested of every model.
         seconds: Time spent on them.
         pending: Names of anchors that have no scores of their own yet, and are left out.
@@ -31,7 +32,6 @@ class FamilyScores:
     """
 
     betas: Mapping[str, float]
-    lams: Mapping[str, Mapping[str, float]]
     images: int
     seconds: float
     pending: tuple[str, ...]
@@ -60,12 +60,17 @@ class FamilyScores:
             )
         return cls(
             betas=betas,
-            lams={a: {t: betas[a] / betas[t] for t in betas} for a in betas},
             images=members["images"],
             seconds=sum(e.seconds for each in found.values() for e in each.values()),
             pending=tuple(name for name in members["betas"] if name not in betas),
             evaluations=found,
         )
+
+    @cached_property
+    def lams(self) -> Mapping[str, Mapping[str, float]]:
+        """For each anchor, the λ of each target by name; its own is 1."""
+        betas = self.betas
+        return {a: {t: emulating_lam(betas[a], betas[t]) for t in betas} for a in betas}
 
     def original(self, anchor: str, reward: str | None) -> Scores | None:
         """Return the (images,) scores of an anchor itself; None while there are none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ def agreement_tables(found: FamilyAgreement) -> RenderableType:
 
 def grids(reward: RewardAgreement) -> Iterator[Grid]:
     """Yield the tables of one reward: two matrices (Fig. 11 to 22), statistics, best strengths."""
-    yield matrix(reward, "mean", lambda e: f"{e.approximated:.4f}")
+    yield means(reward)
     yield matrix(reward, "difference ± standard error", _difference)
     yield statistics_grid(reward)
     if reward.peak is not None:
@@ -54,23 +55,28 @@ def short_grids(reward: RewardAgreement) -> Iterator[Grid]:
     def share(emulation: Emulation) -> str:
         return f"{100 * emulation.difference / reward.curve_range:+.1f}"
 
-    yield matrix(reward, "mean", lambda e: f"{e.approximated:.4f}")
+    yield means(reward)
     yield matrix(reward, "difference in % of the curve's range,", share)
     if reward.peak is not None:
         yield peaks_grid(reward)
+
+
+def means(reward: RewardAgreement) -> Grid:
+    """Return the mean at every target, from scratch and from each anchor."""
+    grid = matrix(reward, "mean", lambda e: f"{e.approximated:.4f}")
+    first = ("from scratch", *(f"{m.value:.4f}" for m in reward.members))
+    return dataclasses.replace(grid, rows=(first, *grid.rows))
 
 
 def matrix(reward: RewardAgreement, what: str, cell: Callable[[Emulation], str]) -> Grid:
     """Return a row per anchor and a column per target strength, the smallest β last."""
     members = reward.members
     header = ("anchor β", *(beta_text(m.strength) for m in members))
-    first = ("from scratch", *(f"{m.value:.4f}" for m in members))
-    by_pair = {(e.anchor, e.target): e for e in reward.emulations}
-    rows = [first] if what == "mean" else []
+    rows = []
     for anchor in members[1:]:
         cells = []
         for target in members:
-            found = by_pair.get((str(anchor.anchor), str(target.anchor)))
+            found = reward.emulation(anchor, target)
             own = target is anchor or target.anchor is None
             cells.append("=" if own else "–" if found is None else cell(found))
         rows.append((beta_text(anchor.strength), *cells))

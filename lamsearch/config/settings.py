@@ -99,6 +99,12 @@ class Settings:
         """Return the reward of that name, or raise `SettingsError` listing those that exist."""
         return self.rewards[name] if name in self.rewards else self._absent("reward", name)
 
+    def require_prompts(self) -> PromptSettings:
+        """Return the default prompts, or raise `SettingsError` if the file names none."""
+        if self.prompts is None:
+            raise SettingsError(f"{self.path} names no prompts: add [prompts] file, or --prompts")
+        return self.prompts
+
     def _absent(self, kind: str, name: str) -> NoReturn:
         known = self.anchors if kind == "anchor" else self.rewards
         have = f"it has {', '.join(known)}" if known else "it has none"

@@ -22,13 +22,14 @@ def agreement_note(study: Study, reward: str | None) -> Note | None:
     reference = study.recall(REFERENCE_FACT)
     if reference is None or reward is None:
         return None
-    references = study.recall_all(REFERENCE_FACT)
-    found = {
-        name: quotes
-        for name, quotes in study.recall_all(_QUOTES_FACT).items()
-        if references.get(name) == reference and reward in quotes["sentences"]
-    }
+    found = [
+        (quotes["time"], name, quotes["sentences"][reward])
+        for name, facts in study.facts_of_all().items()
+        if facts.get(REFERENCE_FACT) == reference
+        and (quotes := facts.get(_QUOTES_FACT)) is not None
+        and reward in quotes["sentences"]
+    ]
     if not found:
         return None
-    last = max(found, key=lambda name: found[name]["time"])
-    return Note("agreement", f"β/λ by '{last}': {found[last]['sentences'][reward]}")
+    _, name, sentence = max(found)
+    return Note("agreement", f"β/λ by '{name}': {sentence}")

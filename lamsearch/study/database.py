@@ -124,10 +124,9 @@ class Study:
         """Whether the study heads the agreement of a family of anchors."""
         return self.recall(AGREEMENT_FACT) is not None
 
-    def recall_all(self, key: str) -> dict[str, Any]:
-        """Return this fact of every study in the database that has it, by name of the study."""
-        found = {each.study_name: each.user_attrs for each in self._database.get_all_studies()}
-        return {name: facts[key] for name, facts in found.items() if key in facts}
+    def facts_of_all(self) -> dict[str, Mapping[str, Any]]:
+        """Return the facts of every study in the database, by name of the study."""
+        return {each.study_name: each.user_attrs for each in self._database.get_all_studies()}
 
     def history(self) -> History:
         """Read all trials, once.

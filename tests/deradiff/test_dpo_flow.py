@@ -18,8 +18,9 @@ from transformers import T5Config, T5EncoderModel
 import tiny_pipelines
 from deradiff import DPOSettings, PreferencePair, diffusion_dpo_loss, load_anchor
 from deradiff.dpo import DPOStep, train
-from deradiff.dpo.data import NoisedPairs, NoisedPairSource
+from deradiff.dpo.data import NoisedPairSource
 from deradiff.dpo.flow_inputs import FlowInputs, rectified_flow
+from deradiff.dpo.noised_pairs import NoisedPairs
 from deradiff.dpo.pairs import epoch_order
 from tiny_clip import pictures, tiny_tokenizer
 from tiny_pipelines.families import FAMILIES

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import tiny_pipelines
 from deradiff import Guidance, realign, realigned_steps
-from deradiff.dpo.data import encode_prompts
+from deradiff.dpo.unet_inputs import encode_prompts
 from tiny_pipelines import SCHEDULE, ddpm, flux_prompt, perturb
 
 PROMPTS = ["a red three", "a blue seven"]

@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler, EulerAncestralDiscreteScheduler, StableDiff
 from torch import Tensor
 
 from deradiff import Guidance, realigned_steps
-from deradiff.dpo.data import encode_prompts
+from deradiff.dpo.unet_inputs import encode_prompts
 from tiny_pipelines import SCHEDULE, ddpm, perturb
 
 
