@@ -14,7 +14,7 @@ from typing import Unpack
 
 from lamsearch.agreement.analysis import read_agreement
 from lamsearch.agreement.config import AgreementConfig
-from lamsearch.agreement.family import Family, beta_of
+from lamsearch.agreement.family import Family
 from lamsearch.agreement.results import FamilyAgreement
 from lamsearch.config.expressions import Objective
 from lamsearch.config.prompt_files import read_prompts
@@ -28,7 +28,7 @@ from lamsearch.report.quotes import store_quotes
 from lamsearch.rewards import Panel, load_panel
 from lamsearch.study.database import Study
 from lamsearch.study.fixed_lams import FixedLams
-from lamsearch.study.manifest import AGREEMENT_FACT, REFERENCE_FACT, child_name
+from lamsearch.study.manifest import AGREEMENT_FACT, REFERENCE_FACT, agreement_betas, child_name
 from lamsearch.study.proposal import Budget
 from lamsearch.study.storage import DEFAULT_STORAGE
 
@@ -69,8 +69,8 @@ def agree(
     device = usable_device(options.device)
     name = keywords.get("study") or f"agreement-seed{options.seed}"
     study = Study.create(name, keywords.get("storage") or DEFAULT_STORAGE)
-    former = study.recall(AGREEMENT_FACT) or {"betas": {}, "images": 0}
-    family.require_fits(former["betas"])
+    former = study.recall(AGREEMENT_FACT) or {"images": 0}
+    family.require_fits(agreement_betas(study.facts_of_all(), name))
     images = max(former["images"], options.images)
     plan = _plan(settings, options, images)
     panel = load_panel(settings, Objective({rewards[0]: 1.0}), rewards[1:], device=device)
@@ -121,7 +121,7 @@ class _Work:
                     return
 
     def _bind(self, child: Study, anchor: AnchorSettings, models: Models) -> None:
-        """Hold both studies to what they depend on, and count the anchor in."""
+        """Hold both studies to what they depend on; with that the anchor is counted in."""
         manifest = models.manifest(self.plan[:GROWING])
         shared = {key: fact for key, fact in manifest.items() if key not in _OF_AN_ANCHOR}
         reference = models.reference_fingerprint
@@ -129,10 +129,7 @@ class _Work:
         self.study.bind({**shared, "rewards": rewards, "reference": reference})
         child.bind({"agreement": self.study.name, **manifest})
         self.study.remember(REFERENCE_FACT, reference)
-        former = self.study.recall(AGREEMENT_FACT) or {"betas": {}}
-        betas = {**former["betas"], anchor.name: beta_of(anchor)}
-        ordered = dict(sorted(betas.items(), key=lambda item: item[1]))
-        self.study.remember(AGREEMENT_FACT, {"betas": ordered, "images": self.images})
+        self.study.remember(AGREEMENT_FACT, {"images": self.images})
 
 
 def _names(given: Sequence[str]) -> list[str]:

@@ -160,13 +160,24 @@ def _emulation(names: tuple[str, str], comparison: Comparison) -> Emulation:
 
 
 def _trust(emulations: Sequence[Emulation], curve_range: float) -> Trust:
-    """Return the tested λs around 1 up to the first pair on either side that is not good."""
     tolerance = GOOD_SHARE * curve_range
-    bad = [e.lam for e in emulations if abs(e.difference) > tolerance]
+    good = [abs(e.difference) <= tolerance for e in emulations]
+    surely = [abs(e.difference) + 1.96 * _stderr(e) <= tolerance for e in emulations]
+    lams = [e.lam for e in emulations]
+    return Trust(*_good_range(lams, good), *_good_range(lams, surely), tolerance, GOOD_SHARE)
+
+
+def _stderr(emulation: Emulation) -> float:
+    return math.inf if emulation.difference_stderr is None else emulation.difference_stderr
+
+
+def _good_range(lams: Sequence[float], good: Sequence[bool]) -> tuple[float, float]:
+    """Return the λs around 1 up to the first one on either side that is not good."""
+    bad = [lam for lam, is_good in zip(lams, good, strict=True) if not is_good]
     floor = max((lam for lam in bad if lam < 1), default=0.0)
     ceiling = min((lam for lam in bad if lam > 1), default=math.inf)
-    good = [1.0, *(e.lam for e in emulations if floor < e.lam < ceiling)]
-    return Trust(min(good), max(good), tolerance, GOOD_SHARE)
+    within = [1.0, *(lam for lam in lams if floor < lam < ceiling)]
+    return min(within), max(within)
 
 
 def _peak(

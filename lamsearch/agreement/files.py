@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lamsearch.agreement.figures import FIGURES, save
@@ -27,7 +28,7 @@ def require_writable(folder: Path) -> None:
 
 
 def write_files(found: FamilyAgreement, folder: Path) -> None:
-    """Write `agreement.md`, `agreement.json`, a CSV of all pairs and five figures per reward.
+    """Write `agreement.md`, `agreement.json`, and per reward its tables as CSV and five figures.
 
     Raises:
         SettingsError: If a file cannot be written.
@@ -37,9 +38,11 @@ def write_files(found: FamilyAgreement, folder: Path) -> None:
         (folder / "agreement.md").write_text(report_markdown(found), encoding="utf-8")
         text = json.dumps(found.to_json(), indent=1, allow_nan=False)
         (folder / "agreement.json").write_text(text + "\n", encoding="utf-8")
-        for reward in found.rewards:
-            stem = re.sub(r"[^\w.+-]", "_", reward.reward)
+        stems = _stems([reward.reward for reward in found.rewards])
+        for reward, stem in zip(found.rewards, stems, strict=True):
             _write_pairs(reward.emulations, folder / f"{stem}-pairs.csv")
+            for grid in grids(reward):
+                _write_csv([grid.header, *grid.rows], folder / f"{stem}-{grid.name}.csv")
             for name, draw in FIGURES.items():
                 save(draw(reward), folder / f"{stem}-{name}")
     except OSError as error:
@@ -55,9 +58,21 @@ def report_markdown(found: FamilyAgreement) -> str:
     return "\n".join(parts)
 
 
+def _stems(rewards: Sequence[str]) -> list[str]:
+    """Return a name for the files of each reward, all different on any file system."""
+    stems = [re.sub(r"[^\w.+-]", "_", reward) for reward in rewards]
+    lowered = [stem.casefold() for stem in stems]
+    return [
+        stem if lowered.count(low) == 1 else f"{stem}-{i}"
+        for i, (stem, low) in enumerate(zip(stems, lowered, strict=True), 1)
+    ]
+
+
 def _write_pairs(emulations: tuple[Emulation, ...], file: Path) -> None:
     names = [field.name for field in dataclasses.fields(Emulation)]
+    _write_csv([names, *([getattr(each, name) for name in names] for each in emulations)], file)
+
+
+def _write_csv(rows: Iterable[Sequence[object]], file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(each, name) for name in names] for each in emulations)
+        csv.writer(stream, lineterminator="\n").writerows(rows)

@@ -82,12 +82,17 @@ class Trust:
     Attributes:
         low: Smallest tested λ of the range; 1 if there is none below 1.
         high: Largest tested λ of the range; 1 if there is none above 1.
+        surely_low: As `low`, where a pair counts as good only if the 95 % interval of its
+            difference is.
+        surely_high: As `high`, likewise.
         tolerance: The largest difference that counts as good, in units of the reward.
         share: The same as a share of the curve's range.
     """
 
     low: float
     high: float
+    surely_low: float
+    surely_high: float
     tolerance: float
     share: float
 

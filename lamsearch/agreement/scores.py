@@ -13,7 +13,7 @@ from deradiff.agreement import emulating_lam
 from lamsearch.errors import StudyError
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
-from lamsearch.study.manifest import AGREEMENT_FACT, child_name
+from lamsearch.study.manifest import AGREEMENT_FACT, agreement_betas, child_name
 from lamsearch.study.records import Evaluation
 
 Scores = NDArray[np.float64]
@@ -44,15 +44,16 @@ class FamilyScores:
         Raises:
             StudyError: If it heads none, or fewer than two anchors have scores of their own.
         """
-        members = study.recall(AGREEMENT_FACT)
-        if members is None:
+        head = study.recall(AGREEMENT_FACT)
+        if head is None:
             raise StudyError(f"study '{study.name}' is no agreement of a family of anchors")
+        members = agreement_betas(study.facts_of_all(), study.name)
         found: dict[str, dict[float, Evaluation]] = {}
-        for name in members["betas"]:
+        for name in members:
             child = study.find_beside(child_name(study.name, name))
             history = None if child is None else child.history()
             found[name] = {e.lam: e for e in merged(history.finished)} if history else {}
-        betas = {name: beta for name, beta in members["betas"].items() if 1.0 in found[name]}
+        betas = {name: beta for name, beta in members.items() if 1.0 in found[name]}
         if len(betas) < 2:
             raise StudyError(
                 f"agreement '{study.name}' is not finished: fewer than two anchors have scores of "
@@ -60,9 +61,9 @@ class FamilyScores:
             )
         return cls(
             betas=betas,
-            images=members["images"],
+            images=head["images"],
             seconds=sum(e.seconds for each in found.values() for e in each.values()),
-            pending=tuple(name for name in members["betas"] if name not in betas),
+            pending=tuple(name for name in members if name not in betas),
             evaluations=found,
         )
 

@@ -20,11 +20,13 @@ class Grid:
     """A table of texts.
 
     Attributes:
+        name: Its name among the tables of a reward.
         title: What it shows.
         header: Its column headings.
         rows: Its cells.
     """
 
+    name: str
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -43,7 +45,7 @@ def agreement_tables(found: FamilyAgreement) -> RenderableType:
 def grids(reward: RewardAgreement) -> Iterator[Grid]:
     """Yield the tables of one reward: two matrices (Fig. 11 to 22), statistics, best strengths."""
     yield means(reward)
-    yield matrix(reward, "difference ± standard error", _difference)
+    yield matrix(reward, "differences", "difference ± standard error", _difference)
     yield statistics_grid(reward)
     if reward.peak is not None:
         yield peaks_grid(reward)
@@ -56,19 +58,19 @@ def short_grids(reward: RewardAgreement) -> Iterator[Grid]:
         return f"{100 * emulation.difference / reward.curve_range:+.1f}"
 
     yield means(reward)
-    yield matrix(reward, "difference in % of the curve's range,", share)
+    yield matrix(reward, "shares", "difference in % of the curve's range,", share)
     if reward.peak is not None:
         yield peaks_grid(reward)
 
 
 def means(reward: RewardAgreement) -> Grid:
     """Return the mean at every target, from scratch and from each anchor."""
-    grid = matrix(reward, "mean", lambda e: f"{e.approximated:.4f}")
+    grid = matrix(reward, "means", "mean", lambda e: f"{e.approximated:.4f}")
     first = ("from scratch", *(f"{m.value:.4f}" for m in reward.members))
     return dataclasses.replace(grid, rows=(first, *grid.rows))
 
 
-def matrix(reward: RewardAgreement, what: str, cell: Callable[[Emulation], str]) -> Grid:
+def matrix(reward: RewardAgreement, name: str, what: str, cell: Callable[[Emulation], str]) -> Grid:
     """Return a row per anchor and a column per target strength, the smallest β last."""
     members = reward.members
     header = ("anchor β", *(beta_text(m.strength) for m in members))
@@ -80,7 +82,7 @@ def matrix(reward: RewardAgreement, what: str, cell: Callable[[Emulation], str])
             own = target is anchor or target.anchor is None
             cells.append("=" if own else "–" if found is None else cell(found))
         rows.append((beta_text(anchor.strength), *cells))
-    return Grid(f"{reward.reward}: {what} at the target β", header, tuple(rows))
+    return Grid(name, f"{reward.reward}: {what} at the target β", header, tuple(rows))
 
 
 def statistics_grid(reward: RewardAgreement) -> Grid:
@@ -93,7 +95,7 @@ def statistics_grid(reward: RewardAgreement) -> Grid:
     ]
     pairs = [("–" if side is None else str(side.pairs), "", "") for side in sides]
     rows.insert(0, ("pairs", *pairs[0], *pairs[1]))
-    return Grid(f"{reward.reward}: approximated − original", header, tuple(rows))
+    return Grid("statistics", f"{reward.reward}: approximated − original", header, tuple(rows))
 
 
 def peaks_grid(reward: RewardAgreement) -> Grid:
@@ -116,7 +118,7 @@ def peaks_grid(reward: RewardAgreement) -> Grid:
                 f"{low:+.1f} to {high:+.1f} %",
             )
         )
-    return Grid(f"{reward.reward}: the best strength, interpolated", header, tuple(rows))
+    return Grid("peaks", f"{reward.reward}: the best strength, interpolated", header, tuple(rows))
 
 
 def markdown(grid: Grid) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deradiff.agreement import ErrorStatistics
-from lamsearch.agreement.results import EmulatedPeak, RewardAgreement
+from lamsearch.agreement.results import EmulatedPeak, RewardAgreement, Trust
 
 
 def sentence(found: RewardAgreement) -> str:
@@ -25,12 +25,21 @@ def sentence(found: RewardAgreement) -> str:
     trust = found.trust
     within = f"within {100 * trust.share:g} % of that range"
     if trust.low < trust.high:
-        parts.append(f"every pair with λ from {trust.low:.3g} to {trust.high:.3g} is {within}")
+        text = f"every pair with λ from {trust.low:.3g} to {trust.high:.3g} is {within}"
+        parts.append(f"{text} ({_surely(trust)})")
     else:
         parts.append(f"next to λ = 1 no pair is {within}")
     if found.peak is not None and not found.peak.at_edge:
         parts.append(_peaks(found, found.peak.beta))
     return "; ".join(parts)
+
+
+def _surely(trust: Trust) -> str:
+    if trust.surely_low == trust.surely_high:
+        return "none for sure: more images would tell"
+    if (trust.surely_low, trust.surely_high) == (trust.low, trust.high):
+        return "at 95 % confidence too"
+    return f"at 95 % confidence, from {trust.surely_low:.3g} to {trust.surely_high:.3g}"
 
 
 def _missed(statistics: ErrorStatistics, side: str, found: RewardAgreement) -> str:

@@ -15,7 +15,7 @@ from lamsearch.errors import LamsearchError, StudyError
 from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
-from lamsearch.study.manifest import AGREEMENT_FACT, child_name
+from lamsearch.study.manifest import agreement_betas, child_name
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _row(name: str, storage: str | None) -> StudyRow | None:
 
 def _agreement_row(study: Study) -> StudyRow:
     """Return the row of an agreement; its evaluations are in a study per anchor."""
-    names = list(study.recall(AGREEMENT_FACT)["betas"])
+    names = list(agreement_betas(study.facts_of_all(), study.name))
     children = [study.find_beside(child_name(study.name, name)) for name in names]
     histories = [child.history() for child in children if child is not None]
     done = sum(len(merged(history.finished)) for history in histories)

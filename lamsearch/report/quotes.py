@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from lamsearch.report.summary import Note
 from lamsearch.study.database import Study
-from lamsearch.study.manifest import REFERENCE_FACT
+from lamsearch.study.manifest import REFERENCE_FACT, stored_manifest
 
 _QUOTES_FACT = "agreement_quotes"
+_SAMPLING = (
+    "pipeline",
+    "scheduler",
+    "steps",
+    "guidance_scale",
+    "negative_prompt",
+    "size",
+    "dtype",
+    "frames",
+)
 
 
 def store_quotes(study: Study, sentences: Mapping[str, str]) -> None:
@@ -18,18 +29,35 @@ def store_quotes(study: Study, sentences: Mapping[str, str]) -> None:
 
 
 def agreement_note(study: Study, reward: str | None) -> Note | None:
-    """Return the note with the last agreement of the study's reference and reward, if any."""
+    """Return the note with the last agreement of the study's reference and reward, if any.
+
+    It says so if the images were sampled otherwise there. A reward of the same name that is
+    another one is not quoted.
+    """
     reference = study.recall(REFERENCE_FACT)
     if reference is None or reward is None:
         return None
+    own = study.manifest
     found = [
-        (quotes["time"], name, quotes["sentences"][reward])
+        (quotes["time"], name, quotes["sentences"][reward], manifest)
         for name, facts in study.facts_of_all().items()
         if facts.get(REFERENCE_FACT) == reference
         and (quotes := facts.get(_QUOTES_FACT)) is not None
         and reward in quotes["sentences"]
+        and (manifest := stored_manifest(facts)) is not None
+        and reward_facts(manifest, reward) == reward_facts(own, reward)
     ]
     if not found:
         return None
-    _, name, sentence = max(found)
-    return Note("agreement", f"β/λ by '{name}': {sentence}")
+    _, name, sentence, manifest = max(found, key=lambda each: each[0])
+    otherwise = [key for key in _SAMPLING if manifest.get(key) != own.get(key)]
+    how = f" (sampled there with another {', '.join(otherwise)})" if otherwise else ""
+    return Note("agreement", f"β/λ by '{name}'{how}: {sentence}")
+
+
+def reward_facts(manifest: Mapping[str, Any], reward: str) -> dict[str, Any]:
+    """Return what the scores of a reward depend on, as a search or an agreement stores it."""
+    if manifest.get("reward") == reward:
+        prefix = "reward_"
+        return {key[len(prefix) :]: manifest[key] for key in manifest if key.startswith(prefix)}
+    return dict(manifest.get(f"reward {reward}", {}))

@@ -13,7 +13,7 @@ from lamsearch.errors import StudyError
 _KEY = "manifest"
 
 AGREEMENT_FACT = "agreement_members"
-"""Fact of a study that heads an agreement, outside of its manifest: its anchors and images."""
+"""Fact of a study that heads an agreement, outside of its manifest: its number of images."""
 
 REFERENCE_FACT = "reference"
 """Fact of a study: the digest of its reference's weights."""
@@ -22,6 +22,27 @@ REFERENCE_FACT = "reference"
 def child_name(study: str, anchor: str) -> str:
     """Return the name of the study that holds an anchor's part of an agreement."""
     return f"{study}/{anchor}"
+
+
+def agreement_betas(facts: Mapping[str, Mapping[str, Any]], study: str) -> dict[str, float]:
+    """Return β of every anchor that has a part in an agreement, by name, ascending.
+
+    Each part says so itself: workers that add anchors at the same time share no list.
+
+    Args:
+        facts: The facts of all studies of the database, by name of the study.
+        study: Name of the study that heads the agreement.
+    """
+    manifests = map(stored_manifest, facts.values())
+    parts = [m for m in manifests if m is not None and m.get("agreement") == study]
+    betas = {part["anchor"]: part["beta"] for part in parts}
+    return dict(sorted(betas.items(), key=lambda item: item[1]))
+
+
+def stored_manifest(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest among a study's facts; None where there is none."""
+    manifest = facts.get(_KEY)
+    return manifest if isinstance(manifest, dict) else None
 
 
 def read_manifest(study: optuna.Study) -> dict[str, Any]:

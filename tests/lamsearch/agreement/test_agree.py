@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from lamsearch.errors import NoScoreError, SettingsError, StudyError
 from lamsearch.evaluation.image_plan import image_plan
 from lamsearch.evaluation.images import ImageEvaluation
 from lamsearch.keywords import AgreeKeywords
+from lamsearch.report.quotes import agreement_note
 from lamsearch.report.summarize import summarize
 from lamsearch.rewards.clip import CLIPReward
 from lamsearch.study.database import Study
@@ -238,6 +241,10 @@ def test_command_line(
     assert [float(r["difference"]) for r in rows] == [
         e["difference"] for e in out["rewards"][1]["emulations"]
     ]
+    with (tmp_path / "figures" / "clip-means.csv").open(newline="") as file:
+        scratch = list(csv.reader(file))[1]
+    members = out["rewards"][1]["members"]
+    assert scratch == ["from scratch", *(f"{m['value']:.4f}" for m in members)]
     assert out["rewards"][0]["sentence"] in (tmp_path / "figures/agreement.md").read_text()
     assert main(["show", "agreement-seed0"]) == 0
     shown = capsys.readouterr().out
@@ -261,10 +268,39 @@ def test_searches_of_the_reference_quote_the_last_agreement(family: Path, agree:
         assert quote == f"β/λ by 'agreement-seed0': {found.rewards[0].sentence}"
     other = lamsearch.run("b500", "2*clip", 2, images=2, config=config)
     assert "agreement" not in {note.code for note in other.notes}
+    text = (family / "lamsearch.toml").read_text()
+    shorter = config.with_name("shorter.toml")
+    shorter.write_text(text.replace("steps = 3", "steps = 2"))
+    elsewhere = lamsearch.run("b500", "pickscore", 2, images=2, config=shorter, study="steps")
+    (quote,) = [note.text for note in elsewhere.notes if note.code == "agreement"]
+    assert "(sampled there with another steps)" in quote
+    scaled = Study.create("scaled", STORAGE)
+    facts = Study.open("b500-pickscore-seed0", STORAGE).manifest
+    scaled.bind({**facts, "reward_options": {"prompt": "another"}})
+    scaled.remember("reference", Study.open("b500-pickscore-seed0", STORAGE).recall("reference"))
+    assert agreement_note(scaled, "pickscore") is None
     study = Study.open("b500-pickscore-seed0", STORAGE)
     assert len(finished("agreement-seed0/b500", STORAGE)) == 3
     study.remember("reference", "another")
     assert "agreement" not in {note.code for note in summarize(study).notes}
+
+
+def test_workers_that_add_anchors_at_once_lose_none(family: Path, agree: Any) -> None:
+    del agree  # for its working directory
+    code = (
+        "import sys, lamsearch; lamsearch.agree(sys.argv[2:], ['pickscore'], images=2,"
+        " config=sys.argv[1])"
+    )
+    config = str(family / "lamsearch.toml")
+    pairs = [("b250", "b500"), ("b500", "b1000")]
+    workers = [subprocess.Popen([sys.executable, "-c", code, config, *pair]) for pair in pairs]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    found = lamsearch.agree([*BETAS], ["pickscore"], images=2, config=config)
+    assert found.anchors == tuple(BETAS)
+    assert found.notes == ()
+    for name in BETAS:
+        done = [e.lam for e in Study.open(f"agreement-seed0/{name}", STORAGE).history().finished]
+        assert len(done) == len(set(done))
 
 
 @pytest.mark.parametrize(
