@@ -54,6 +54,7 @@ def table(alignment: float, search: float, strengths: int) -> Grid:
     """
     sweep, ours = strengths * alignment, alignment + search
     return Grid(
+        "cost",
         f"Section 6: {strengths} alignments against one and a search",
         ("", "seconds here", "SDXL, GPU-hours as the paper states them"),
         (

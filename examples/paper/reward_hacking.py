@@ -84,7 +84,7 @@ def table(family: FamilyImages, kinds: Mapping[str, Features]) -> Grid:
             rows.append((kind, name, f"{lam:g}", f"{distance:.4g}", change, f"{mmd:.4g}"))
     header = ("features", "anchor", "λ", "Fréchet distance", "change", "MMD²")
     title = f"Table 3: distance of {len(family.prompts)} images to a model aligned at β = {HEALTHY}"
-    return Grid(title, header, tuple(rows))
+    return Grid("table3", title, header, tuple(rows))
 
 
 def measured(folder: Path, family: FamilyImages, device: str) -> Grid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class Family:
 
     def aligned(self, seed: int = 0) -> dict[str, nn.Module]:
         """Return aligned denoisers by component name, with nothing attached to them."""
-        pipe = self.build(seed)
+        pipe = _built(self.build, seed)
         return {
             name: perturb(getattr(pipe, name), seed=i + 1, scale=0.05)
             for i, name in enumerate(self.denoisers)
@@ -101,6 +102,12 @@ class Family:
         latents = output.frames if hasattr(output, "frames") else output.images
         assert isinstance(latents, Tensor)
         return latents
+
+
+@cache
+def _built(build: Callable[[int], DiffusionPipeline], seed: int) -> DiffusionPipeline:
+    """Return a pipeline that is only copied from."""
+    return build(seed)
 
 
 def quiet(pipe: DiffusionPipeline) -> DiffusionPipeline:
