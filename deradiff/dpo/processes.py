@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor
 
 from deradiff.dpo.presets import DPOSettings
+
+_BUCKET = 10_000_000
+"""Number of gradients that are summed at once: few messages, little memory beside the model."""
 
 
 class Processes:
@@ -52,9 +56,12 @@ class Processes:
         """Replace each gradient by its sum over the processes."""
         if self._accelerator is None or self.count == 1:
             return
-        for weight in weights:
-            if weight.grad is not None:
-                weight.grad = self._accelerator.reduce(weight.grad, reduction="sum")
+        for gradients in _buckets(weight.grad for weight in weights if weight.grad is not None):
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            summed = self._accelerator.reduce(flat, reduction="sum")
+            parts = summed.split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def mean(self, values: Tensor) -> float:
         """Return the mean of the values (n,) of all processes."""
@@ -66,3 +73,16 @@ class Processes:
         """Wait until every process is here."""
         if self._accelerator is not None:
             self._accelerator.wait_for_everyone()
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the tensors in groups of one precision and of about `_BUCKET` numbers."""
+    group: list[Tensor] = []
+    for tensor in tensors:
+        held = sum(each.numel() for each in group)
+        if group and (tensor.dtype != group[0].dtype or held + tensor.numel() > _BUCKET):
+            yield group
+            group = []
+        group.append(tensor)
+    if group:
+        yield group
