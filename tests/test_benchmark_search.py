@@ -131,6 +131,7 @@ def test_stops_and_coverage_are_counted() -> None:
     assert calibration.missed(stored, *place, n="6") == (2, 15, 20)
 
 
+@pytest.mark.slow
 def test_the_report_is_stored_with_its_sources(capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["ours-auto-matern", "ours-rotating-matern", "golden"]
     search.main(["--methods", *methods, *TINY])

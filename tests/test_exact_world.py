@@ -118,6 +118,7 @@ def test_on_the_plane_the_reference_alone_keeps_its_modes() -> None:
     assert row.modes == pytest.approx(row.target_modes, abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables_and_pictures(tmp_path: Path) -> None:
     measured, plane = exact_world.main(
         tmp_path, lams=(0.3, 0.5), steps=(10,), scales=(5.0,), plane_lams=(0.5,), samples=200

@@ -72,6 +72,7 @@ def test_benchmark_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     assert seeds.mean_text([1.0, 2.0, 3.0]) == "2.00 ± 0.58 %"
 
 
+@pytest.mark.slow
 def test_benchmark_of_images(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

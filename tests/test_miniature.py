@@ -93,6 +93,7 @@ def test_the_anchor_is_hacked_moderately() -> None:
         assert margin >= 5 * np.sqrt(variances[best] + variances[end])
 
 
+@pytest.mark.slow
 def test_the_reference_curve_is_that_of_these_weights(
     settings: Settings, pickscore: CheckedReward
 ) -> None:

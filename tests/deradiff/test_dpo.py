@@ -79,6 +79,7 @@ def test_sdxl_lora_is_an_anchor(tmp_path: Path, sdxl: DiffusionPipeline) -> None
     assert load_anchor(tmp_path / "reference", tmp_path / "anchor", beta=50).aligned == "aligned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [None, 2])
 def test_an_interrupted_training_ends_with_the_same_weights(
     tmp_path: Path, sd15: DiffusionPipeline, rank: int | None

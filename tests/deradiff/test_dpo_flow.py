@@ -182,6 +182,7 @@ def test_loss_is_the_formula_and_its_gradient_prefers_the_preferred(name: str) -
     assert float(change.mean()) < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [SMALL, LORA], ids=["whole", "lora"])
 @pytest.mark.parametrize("name", ["Stable Diffusion 3", "Flux.1 schnell"])
 def test_training_learns_resumes_bit_for_bit_and_makes_an_anchor(

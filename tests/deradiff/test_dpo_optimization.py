@@ -125,6 +125,7 @@ def test_decay_betas_and_average_are_those_of_adamw_and_of_a_hand_made_average(
     assert max(float((trained[name] - last[name]).abs().max()) for name in last) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [None, 2])
 def test_a_resumed_training_with_cosine_and_average_ends_bit_for_bit_the_same(
     tmp_path: Path, sd15: DiffusionPipeline, rank: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
 from pathlib import Path
@@ -27,7 +27,29 @@ LATER = [family for family in FAMILIES if family.exactness is not Exactness.MODE
 STORED = list({family.build: family for family in reversed(FAMILIES)}.values())
 """One family per pipeline: what is attached to one is not stored with it."""
 
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+QUICK = (
+    "Stable Diffusion 1.5",
+    "SDXL",
+    "Stable Diffusion 3.5",
+    "Flux.1 dev",
+    "Z-Image",
+    "Wan 2.2, two denoisers",
+)
+"""The families that `-m "not slow"` runs."""
+
+
+def of_families(families: Iterable[Family]) -> pytest.MarkDecorator:
+    """Run a test for each family, as a slow one unless the family is among the quick ones."""
+    return pytest.mark.parametrize(
+        "family",
+        [
+            pytest.param(each, id=each.name, marks=() if each.name in QUICK else pytest.mark.slow)
+            for each in families
+        ],
+    )
+
+
+each_family = of_families(FAMILIES)
 
 
 @each_family
@@ -52,7 +74,7 @@ def test_one_half_is_the_mixture_made_by_hand(family: Family) -> None:
         assert realignment.way == family.exactness
 
 
-@pytest.mark.parametrize("family", LATER, ids=lambda family: family.name)
+@of_families(LATER)
 def test_mixing_at_an_earlier_place_would_not_be_exact(family: Family) -> None:
     exact = half_by_hand(family)
     by_outputs = largest_difference(half_of_model_outputs(family), exact)
@@ -77,7 +99,7 @@ def test_one_weight_per_image_equals_each_image_alone(family: Family) -> None:
             assert_same(together[i : i + 1], alone)
 
 
-@pytest.mark.parametrize("family", STORED, ids=lambda family: family.name)
+@of_families(STORED)
 def test_saved_and_loaded_it_is_the_same(family: Family, tmp_path: Path) -> None:
     pipe = family.pipeline()
     with realign(pipe, given(family.aligned()), 0.5):
@@ -141,6 +163,7 @@ def test_both_of_two_denoisers_take_part() -> None:
 
 
 def test_names_are_unique() -> None:
+    assert set(QUICK) <= {family.name for family in FAMILIES}
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 

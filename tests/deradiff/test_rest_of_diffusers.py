@@ -69,6 +69,7 @@ SWITCHES: dict[str, Callable[[Any], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "when"),
     [

@@ -362,6 +362,7 @@ def test_what_is_refused_leaves_nothing_behind(world: Path, here: Path) -> None:
     assert not (here / "lamsearch-studies").exists()
 
 
+@pytest.mark.slow
 def test_settings_that_the_pipeline_refuses_are_not_bound(
     world: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

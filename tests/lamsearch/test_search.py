@@ -90,6 +90,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert lamsearch.search(scores, budget=1, **given).beta == 500
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     whole = lamsearch.search(scores, budget=7, seed=2)
@@ -293,6 +294,7 @@ def test_a_budget_of_images_goes_on_where_it_was_interrupted(world: Path, in_tmp
     assert resumed.lam == pytest.approx(whole.lam, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_rotating_plan_shows_each_lam_other_images(world: Path, in_tmp: Path) -> None:
     options = run_options(world, in_tmp, images=9, plan="rotating", study="rotating")
     result = lamsearch.run(**options)

@@ -112,6 +112,7 @@ def test_every_pair_is_compared_on_the_same_images(family: Path, agree: Any) -> 
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_an_interrupted_agreement_goes_on(agree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = agree(study="whole", batch_size=2)
     score, calls = CLIPReward.score, []
@@ -134,6 +135,7 @@ def test_an_interrupted_agreement_goes_on(agree: Any, monkeypatch: pytest.Monkey
     assert len(calls) == count  # all is there
 
 
+@pytest.mark.slow
 def test_anchors_and_images_may_be_added(agree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     small = agree(["b500", "b1000"], images=2)
     assert small.rewards[0].peak is None
@@ -153,6 +155,7 @@ def test_anchors_and_images_may_be_added(agree: Any, monkeypatch: pytest.MonkeyP
     assert (fewer.anchors, fewer.images) == (grown.anchors, grown.images)
 
 
+@pytest.mark.slow
 def test_other_rewards_or_weights_are_another_study(agree: Any) -> None:
     agree(images=2)
     with pytest.raises(StudyError, match="rewards was"):
@@ -161,6 +164,7 @@ def test_other_rewards_or_weights_are_another_study(agree: Any) -> None:
         agree(images=2, prompts=other_prompts())
 
 
+@pytest.mark.slow
 def test_anchors_that_come_later_are_sampled_like_the_others(family: Path, agree: Any) -> None:
     before = agree(["b500", "b1000"], images=2)
     with pytest.raises(StudyError, match="plan was"):
@@ -179,6 +183,7 @@ def test_anchors_that_come_later_are_sampled_like_the_others(family: Path, agree
     assert agree(["b500", "b1000"], images=2) == before  # none of them has left a trace
 
 
+@pytest.mark.slow
 def test_an_anchor_that_cannot_be_loaded_does_not_spoil_the_others(
     family: Path, agree: Any
 ) -> None:
@@ -197,6 +202,7 @@ def other_prompts() -> Path:
     return Path("other.txt")
 
 
+@pytest.mark.slow
 def test_an_extrapolation_without_usable_images_is_left_out(
     agree: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +227,7 @@ def test_an_extrapolation_without_usable_images_is_left_out(
     assert agree(images=2).notes == ()  # it is tried again
 
 
+@pytest.mark.slow
 def test_command_line(
     family: Path, agree: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +264,7 @@ def test_command_line(
     assert "is an agreement" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_searches_of_the_reference_quote_the_last_agreement(family: Path, agree: Any) -> None:
     config = family / "lamsearch.toml"
     before = lamsearch.run("b500", "pickscore", 2, images=2, config=config)
@@ -285,6 +293,7 @@ def test_searches_of_the_reference_quote_the_last_agreement(family: Path, agree:
     assert "agreement" not in {note.code for note in summarize(study).notes}
 
 
+@pytest.mark.slow
 def test_workers_that_add_anchors_at_once_lose_none(family: Path, agree: Any) -> None:
     del agree  # for its working directory
     code = (

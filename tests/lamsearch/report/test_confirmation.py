@@ -237,6 +237,7 @@ def test_a_confirmation_with_more_images_keeps_those_there_are(world: Path, in_t
     assert run(world).confirmation == more
 
 
+@pytest.mark.slow
 def test_another_answer_is_another_matter(world: Path, in_tmp: Path) -> None:
     first = run(world)
     assert first.confirmation is not None

@@ -163,6 +163,7 @@ def test_levels_of_few_images_are_as_sure_as_the_t_test_says(images):
     assert 0.9 < torch.cat(held).double().mean() < 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", ["same", "holes", "rotating"])
 def test_covariances_are_calibrated(plan):
     """Errors of all comparisons together scatter as the covariance says: χ² per degree is 1."""
@@ -255,6 +256,7 @@ def test_scores_that_agree_exactly_have_no_noise():
     np.testing.assert_allclose(observations.covariance, np.zeros((3, 3)), atol=1e-20)
 
 
+@pytest.mark.slow
 @given(
     images=st.integers(2, 64),
     level=st.floats(0, 1e6),
