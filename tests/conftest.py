@@ -1,4 +1,8 @@
-"""Shared fixtures: tiny real pipelines, built once."""
+"""Shared fixtures: tiny real pipelines, built once.
+
+The fixtures import what they need: the process that hands out the tests reads this file too, and
+would wait for diffusers before it starts the others.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from hypothesis import settings
-from rich.console import Console
 
-import tiny_clip
-import tiny_pipelines
-from lamsearch.report.summary import Summary
-from lamsearch.report.table import summary_table
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    from lamsearch.report.summary import Summary
 
 # No timed assertion, and the same cases in every run.
 settings.register_profile("lamsearch", deadline=None, derandomize=True)
@@ -29,12 +31,17 @@ settings.load_profile("lamsearch")
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tensors this small are slower on two threads, and by far on a busy machine."""
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def shown() -> Callable[[Summary], str]:
     """What the terminal shows of an answer."""
+    from rich.console import Console
+
+    from lamsearch.report.table import summary_table
 
     def text(summary: Summary) -> str:
         console = Console(width=160)
@@ -47,16 +54,22 @@ def shown() -> Callable[[Summary], str]:
 
 @pytest.fixture
 def sd15() -> StableDiffusionPipeline:
+    import tiny_pipelines
+
     return tiny_pipelines.sd15()
 
 
 @pytest.fixture
 def sdxl() -> StableDiffusionXLPipeline:
+    import tiny_pipelines
+
     return tiny_pipelines.sdxl()
 
 
 @pytest.fixture(scope="session")
 def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tiny_pipelines
+
     folder = tmp_path_factory.mktemp("sd15")
     tiny_pipelines.sd15().save_pretrained(folder)
     return folder
@@ -65,6 +78,9 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lamsearch.toml with a tiny anchor, tiny rewards and a few prompts: real, but random."""
+    import tiny_clip
+    import tiny_pipelines
+
     folder = tmp_path_factory.mktemp("world")
     pipe = tiny_pipelines.sd15()
     pipe.save_pretrained(folder / "reference")
