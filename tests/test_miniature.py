@@ -55,6 +55,7 @@ def test_no_other_code_knows_the_bundled_settings() -> None:
         assert not [name for name in names if name in path.read_text()], path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", BETAS)
 def test_every_anchor_loads_and_has_an_effect(settings: Settings, beta: int) -> None:
     anchor = load_anchor(settings.anchor(f"beta{beta}"), "cpu")

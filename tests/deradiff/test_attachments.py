@@ -69,6 +69,7 @@ ATTACHED: dict[str, Callable[[Any], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("what", ATTACHED)
 def test_it_is_attached_to_both(sd15: StableDiffusionPipeline, what: str, when: str) -> None:

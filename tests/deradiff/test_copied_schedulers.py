@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from deradiff import realign
 from tiny_pipelines import SCHEDULE, TEXT_WIDTH, perturb
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

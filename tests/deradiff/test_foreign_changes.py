@@ -15,7 +15,10 @@ from torch import Tensor
 from deradiff import InexactMixtureError, realign
 from tiny_pipelines import SCHEDULE, perturb
 
-pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),
+]
 PROMPTS = ["a red three", "a blue seven"]
 
 

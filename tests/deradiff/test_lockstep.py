@@ -68,6 +68,7 @@ CLIPPING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLIPPING)
 @pytest.mark.parametrize("lam", LAMS)
 def test_clipped_steps_are_mixed_by_theorem_1(

@@ -27,14 +27,7 @@ LATER = [family for family in FAMILIES if family.exactness is not Exactness.MODE
 STORED = list({family.build: family for family in reversed(FAMILIES)}.values())
 """One family per pipeline: what is attached to one is not stored with it."""
 
-QUICK = (
-    "Stable Diffusion 1.5",
-    "SDXL",
-    "Stable Diffusion 3.5",
-    "Flux.1 dev",
-    "Z-Image",
-    "Wan 2.2, two denoisers",
-)
+QUICK = ("Stable Diffusion 1.5", "Stable Diffusion 3.5", "Z-Image", "Wan 2.2, two denoisers")
 """The families that `-m "not slow"` runs."""
 
 

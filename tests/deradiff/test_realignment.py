@@ -45,6 +45,7 @@ def latents_of(pipe: DiffusionPipeline, prompts: list[str] = PROMPTS, **kwargs: 
     return latents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SCHEDULERS)
 @pytest.mark.parametrize("lam", [0.0, 0.35, 1.0, 1.4])
 def test_hooked_pipeline_equals_algorithm_1(

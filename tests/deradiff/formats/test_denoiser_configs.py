@@ -16,6 +16,8 @@ from deradiff.formats.denoiser_config import require_fitting_config
 
 from .files import load, output
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 ABSENT = object()
 

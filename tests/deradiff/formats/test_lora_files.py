@@ -33,6 +33,8 @@ from .files import (
     save,
 )
 
+pytestmark = pytest.mark.slow
+
 CONVOLUTIONS = ["down_blocks.0.resnets.0.conv1", "down_blocks.0.downsamplers.0.conv", "conv_in"]
 OTHERS = ["time_embedding.linear_1", "mid_block.attentions.0.proj_in"]
 

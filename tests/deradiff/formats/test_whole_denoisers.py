@@ -19,6 +19,8 @@ from deradiff.loading import load_aligned
 
 from .files import load, output, save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def aligned(sd15: StableDiffusionPipeline) -> nn.Module:

@@ -25,6 +25,8 @@ from deradiff.loading import load_aligned, load_pipeline
 
 from .files import output
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = tiny_pipelines.SCHEDULE
 
 

@@ -85,6 +85,7 @@ def scores_by_hand(family: Path, name: str, lam: float, images: int) -> np.ndarr
     return np.asarray(reward.score(made, [image.prompt for image in plan]), np.float64)
 
 
+@pytest.mark.slow
 def test_every_pair_is_compared_on_the_same_images(family: Path, agree: Any) -> None:
     found = agree()
     assert found.anchors == ("b250", "b500", "b1000")

@@ -46,6 +46,7 @@ def test_the_probability_is_that_of_the_posterior(level: float, text: str) -> No
     torch.testing.assert_close(feasibility(surrogate, constraint)(lams), share, atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lam", "text"), [(0.0, "g >= 2"), (1.0, "g >= 1"), (1.0, "g >= -50% of reference")]
 )

@@ -29,6 +29,8 @@ from lamsearch.errors import SettingsError
 from lamsearch.surrogate.fitting import fit_surrogate
 from lamsearch.surrogate.pairing import observe
 
+pytestmark = pytest.mark.slow
+
 RANGE = FloatDistribution(2.0, 4.0)
 DESIGN = [round(x, 5) for x in initial_lams(4, bounds=(2.0, 4.0))]
 

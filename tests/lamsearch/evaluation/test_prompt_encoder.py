@@ -37,6 +37,7 @@ def both_ways(pipe: Any, negative: str | None = None, **rest: Any) -> tuple[Tens
     return latents_of(pipe, **given, **rest), latents_of(pipe, **texts, **rest)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
 @pytest.mark.parametrize("family", WITH_TEXT, ids=lambda family: family.name)
 def test_images_are_those_of_the_texts(family: Family) -> None:

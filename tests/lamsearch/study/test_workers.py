@@ -127,6 +127,7 @@ def be_stuck(url: str, proposing: Event, elsewhere: bool) -> None:
     begin(study, 3, Stuck(proposing))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_the_lock_of_a_worker_killed_while_it_proposes_ends(
     url: str, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
