@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import lamsearch
 from examples.miniature.recipe import Recipe
 from examples.paper import reproduce
 
@@ -20,6 +22,7 @@ def test_every_table_and_figure_is_written(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("examples.paper.reward_hacking.RECIPE", Recipe(reader_steps=60))
     strips = {name: lams[:2] for name, lams in reproduce.STRIPS.items()}
     monkeypatch.setattr(reproduce, "STRIPS", strips)
+    monkeypatch.setattr(lamsearch, "run", partial(lamsearch.run, images=8))
     short = {"images": 8, "betas": (500, 2000), "rewards": ("pickscore",), "budget": 2}
     text = reproduce.main("out", **short)
     assert (tmp_path / "out" / "README.md").read_text() == text

@@ -230,6 +230,7 @@ def wait_for_scores(url: str, *, trials: int, process: subprocess.Popen[bytes]) 
     """Wait until some trial of the other process has a batch but is not finished."""
     storage = optuna.storages.RDBStorage(url)  # once: it takes longer than all that follows
     while process.poll() is None:
+        time.sleep(0.01)
         if "killed" in optuna.get_all_study_names(storage):
             stored = optuna.load_study(study_name="killed", storage=storage).trials
             if len(stored) >= trials and stored[-1].user_attrs:

@@ -22,7 +22,7 @@ def add_lora(denoiser: Any, name: str, seed: int) -> None:
 
     config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         denoiser.add_adapter(config, adapter_name=name)
 
 

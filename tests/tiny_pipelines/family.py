@@ -156,7 +156,7 @@ def seeded(build: Callable[[], DiffusionPipeline]) -> Callable[[int], DiffusionP
 
     def build_seeded(seed: int) -> DiffusionPipeline:
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             pipe = build()
             _draw_uninitialised(pipe)
         return pipe

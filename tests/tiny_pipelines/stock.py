@@ -85,7 +85,7 @@ def vae(**config: object) -> AutoencoderKL:
 
 def sd15(seed: int = 0) -> StableDiffusionPipeline:
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         pipe = StableDiffusionPipeline(
             vae=vae(),
             text_encoder=CLIPTextModel(text_config()),
@@ -101,7 +101,7 @@ def sd15(seed: int = 0) -> StableDiffusionPipeline:
 
 def sdxl(seed: int = 0) -> StableDiffusionXLPipeline:
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         pipe = StableDiffusionXLPipeline(
             vae=vae(),
             text_encoder=CLIPTextModel(text_config()),
@@ -134,7 +134,7 @@ def ddpm(**config: object) -> DDPMScheduler:
 def flux(seed: int = 0) -> FluxPipeline:
     """Without text encoders: call it with `flux_prompt`."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         transformer = FluxTransformer2DModel(
             patch_size=1,
             in_channels=16,

@@ -173,7 +173,7 @@ def wan_with_text(seed: int = 0) -> DiffusionPipeline:
     """Wan 2.1 with a text encoder, to be called with prompts."""
     tokenizer = tiny_tokenizer()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         pipe = _wan()
         encoder = UMT5EncoderModel(
             UMT5Config(
