@@ -76,7 +76,10 @@ class Processes:
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield the tensors in groups of one precision and of about `_BUCKET` numbers."""
+    """Yield the tensors, in order, in groups of one precision.
+
+    A group has at most `_BUCKET` numbers, or a single tensor.
+    """
     group: list[Tensor] = []
     for tensor in tensors:
         held = sum(each.numel() for each in group)

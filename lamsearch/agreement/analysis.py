@@ -160,20 +160,24 @@ def _emulation(names: tuple[str, str], comparison: Comparison) -> Emulation:
 
 
 def _trust(emulations: Sequence[Emulation], curve_range: float) -> Trust:
+    """Return the ranges of λ around 1 in which every difference, and its interval, is small."""
     tolerance = GOOD_SHARE * curve_range
-    good = [abs(e.difference) <= tolerance for e in emulations]
-    surely = [abs(e.difference) + 1.96 * _stderr(e) <= tolerance for e in emulations]
     lams = [e.lam for e in emulations]
-    return Trust(*_good_range(lams, good), *_good_range(lams, surely), tolerance, GOOD_SHARE)
+    bad = [e.lam for e in emulations if abs(e.difference) > tolerance]
+    unsure = [e.lam for e in emulations if _largest_difference(e) > tolerance]
+    low, high = _range_without(bad, lams)
+    surely_low, surely_high = _range_without(unsure, lams)
+    return Trust(low, high, surely_low, surely_high, tolerance, GOOD_SHARE)
 
 
-def _stderr(emulation: Emulation) -> float:
-    return math.inf if emulation.difference_stderr is None else emulation.difference_stderr
+def _largest_difference(emulation: Emulation) -> float:
+    """Return the end of a difference's 95 % interval that is farther from 0."""
+    stderr = emulation.difference_stderr
+    return math.inf if stderr is None else abs(emulation.difference) + 1.96 * stderr
 
 
-def _good_range(lams: Sequence[float], good: Sequence[bool]) -> tuple[float, float]:
-    """Return the λs around 1 up to the first one on either side that is not good."""
-    bad = [lam for lam, is_good in zip(lams, good, strict=True) if not is_good]
+def _range_without(bad: Sequence[float], lams: Sequence[float]) -> tuple[float, float]:
+    """Return the smallest and largest λ around 1 before the first bad one on either side."""
     floor = max((lam for lam in bad if lam < 1), default=0.0)
     ceiling = min((lam for lam in bad if lam > 1), default=math.inf)
     within = [1.0, *(lam for lam in lams if floor < lam < ceiling)]

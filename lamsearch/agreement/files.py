@@ -61,11 +61,9 @@ def report_markdown(found: FamilyAgreement) -> str:
 def _stems(rewards: Sequence[str]) -> list[str]:
     """Return a name for the files of each reward, all different on any file system."""
     stems = [re.sub(r"[^\w.+-]", "_", reward) for reward in rewards]
-    lowered = [stem.casefold() for stem in stems]
-    return [
-        stem if lowered.count(low) == 1 else f"{stem}-{i}"
-        for i, (stem, low) in enumerate(zip(stems, lowered, strict=True), 1)
-    ]
+    if len({stem.casefold() for stem in stems}) == len(stems):
+        return stems
+    return [f"{number}-{stem}" for number, stem in enumerate(stems, 1)]
 
 
 def _write_pairs(emulations: tuple[Emulation, ...], file: Path) -> None:

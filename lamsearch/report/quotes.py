@@ -11,7 +11,7 @@ from lamsearch.study.database import Study
 from lamsearch.study.manifest import REFERENCE_FACT, stored_manifest
 
 _QUOTES_FACT = "agreement_quotes"
-_SAMPLING = (
+SAMPLING = (
     "pipeline",
     "scheduler",
     "steps",
@@ -20,7 +20,9 @@ _SAMPLING = (
     "size",
     "dtype",
     "frames",
+    "aligned_steps",
 )
+"""Entries of a manifest that say how images are sampled, whatever the anchor and the plan."""
 
 
 def store_quotes(study: Study, sentences: Mapping[str, str]) -> None:
@@ -39,24 +41,26 @@ def agreement_note(study: Study, reward: str | None) -> Note | None:
         return None
     own = study.manifest
     found = [
-        (quotes["time"], name, quotes["sentences"][reward], manifest)
+        (quotes["time"], name, quotes["sentences"][reward], stored_manifest(facts))
         for name, facts in study.facts_of_all().items()
         if facts.get(REFERENCE_FACT) == reference
         and (quotes := facts.get(_QUOTES_FACT)) is not None
         and reward in quotes["sentences"]
-        and (manifest := stored_manifest(facts)) is not None
-        and reward_facts(manifest, reward) == reward_facts(own, reward)
+        and _reward_facts(stored_manifest(facts), reward) == _reward_facts(own, reward)
     ]
     if not found:
         return None
     _, name, sentence, manifest = max(found, key=lambda each: each[0])
-    otherwise = [key for key in _SAMPLING if manifest.get(key) != own.get(key)]
-    how = f" (sampled there with another {', '.join(otherwise)})" if otherwise else ""
+    otherwise = [key for key in SAMPLING if manifest.get(key) != own.get(key)]
+    how = f" (sampled there with another setting of {', '.join(otherwise)})" if otherwise else ""
     return Note("agreement", f"β/λ by '{name}'{how}: {sentence}")
 
 
-def reward_facts(manifest: Mapping[str, Any], reward: str) -> dict[str, Any]:
-    """Return what the scores of a reward depend on, as a search or an agreement stores it."""
+def _reward_facts(manifest: Mapping[str, Any], reward: str) -> dict[str, Any]:
+    """Return what the scores of a reward depend on, whether it is the plain one or one of several.
+
+    Both forms are those that `evaluation.manifest.panel_manifest` writes.
+    """
     if manifest.get("reward") == reward:
         prefix = "reward_"
         return {key[len(prefix) :]: manifest[key] for key in manifest if key.startswith(prefix)}

@@ -34,15 +34,15 @@ def agreement_betas(facts: Mapping[str, Mapping[str, Any]], study: str) -> dict[
         study: Name of the study that heads the agreement.
     """
     manifests = map(stored_manifest, facts.values())
-    parts = [m for m in manifests if m is not None and m.get("agreement") == study]
+    parts = [manifest for manifest in manifests if manifest.get("agreement") == study]
     betas = {part["anchor"]: part["beta"] for part in parts}
     return dict(sorted(betas.items(), key=lambda item: item[1]))
 
 
-def stored_manifest(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest among a study's facts; None where there is none."""
+def stored_manifest(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest among a study's facts, empty where there is none or a damaged one."""
     manifest = facts.get(_KEY)
-    return manifest if isinstance(manifest, dict) else None
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def read_manifest(study: optuna.Study) -> dict[str, Any]:

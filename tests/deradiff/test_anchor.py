@@ -66,8 +66,7 @@ def test_lora_folder_and_file(
     from peft.utils import get_peft_model_state_dict
 
     reference = sample(Anchor(sd15, tiny_pipelines.perturb(sd15.unet, 0), 1.0), 0.0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with tiny_pipelines.seeded_weights(0):
         config = LoraConfig(
             r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import tiny_pipelines
 from deradiff import InexactMixtureError, realign
-from tiny_pipelines import perturb
+from tiny_pipelines import perturb, seeded_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
 
@@ -34,8 +34,7 @@ def add_style(unet: Any, name: str = "style", *targets: str) -> None:
     config = LoraConfig(
         r=2, lora_alpha=2, target_modules=list(targets or ("to_q",)), init_lora_weights=False
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
+    with seeded_weights(7):
         unet.add_adapter(config, name)
 
 

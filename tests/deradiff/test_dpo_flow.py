@@ -42,8 +42,7 @@ def pipeline(name: str) -> DiffusionPipeline:
     pipe = next(family for family in FAMILIES if family.name == name).pipeline()
     pipe.vae.register_to_config(shift_factor=SHIFT)
     if name == "Stable Diffusion 3":  # without a T5 it could be saved, but not loaded
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with tiny_pipelines.seeded_weights(0):
             encoder = t5(d_model=pipe.transformer.config.joint_attention_dim).eval()
         pipe.register_modules(text_encoder_3=encoder, tokenizer_3=tiny_tokenizer())
     return pipe

@@ -122,11 +122,37 @@ def test_two_processes_train_the_weights_of_one_and_resume(tmp_path: Path) -> No
 
 
 class _Accelerator:
-    """What `Processes` reads of an accelerator, for numbers of processes that a test cannot run."""
+    """What `Processes` takes of an accelerator, for numbers of processes that a test cannot run."""
 
     def __init__(self, count: int, index: int, mixed_precision: str = "no") -> None:
         self.num_processes, self.process_index = count, index
         self.is_main_process, self.mixed_precision = index == 0, mixed_precision
+        self.messages: list[int] = []
+
+    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        """Return the sum over processes that all hold the same."""
+        assert reduction == "sum"
+        self.messages.append(tensor.numel())
+        return self.num_processes * tensor
+
+
+def test_gradients_are_summed_in_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deradiff.dpo.processes._BUCKET", 12)
+    accelerator = _Accelerator(2, 0)
+    shapes = [(2, 3), (6,), (5, 1), (20,), (1,), (3, 1, 2, 1)]
+    weights = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    weights += [torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2)]
+    for weight in weights:
+        weight.grad = torch.randn(weight.shape).to(weight.dtype)
+        if weight.dim() == 4:
+            weight.grad = weight.grad.to(memory_format=torch.channels_last)
+    weights.append(torch.nn.Parameter(torch.zeros(4)))  # has none
+    expected = [None if weight.grad is None else 2 * weight.grad for weight in weights]
+    Processes(DPOSettings(beta=500, accumulation=2), accelerator).sum_gradients(weights)
+    assert accelerator.messages == [12, 5, 20, 7, 6]
+    for weight, gradient in zip(weights, expected, strict=True):
+        assert (weight.grad is None) == (gradient is None)
+        assert gradient is None or torch.equal(weight.grad, gradient)
 
 
 def test_every_micro_batch_is_taken_once() -> None:

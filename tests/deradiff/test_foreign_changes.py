@@ -13,7 +13,7 @@ from peft import LoraConfig
 from torch import Tensor
 
 from deradiff import InexactMixtureError, realign
-from tiny_pipelines import SCHEDULE, perturb
+from tiny_pipelines import SCHEDULE, perturb, seeded_weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,8 +35,7 @@ def latents_of(pipe: Any, **kwargs: Any) -> Tensor:
 
 def add_lora(unet: Any, name: str, seed: int = 7) -> None:
     config = LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"], init_lora_weights=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded_weights(seed):
         unet.add_adapter(config, name)
 
 

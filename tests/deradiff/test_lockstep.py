@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import tiny_pipelines
 from deradiff import Guidance, InexactMixtureError, realign, realigned_steps
 from deradiff.dpo.unet_inputs import encode_prompts
-from tiny_pipelines import SCHEDULE, ddpm, perturb
+from tiny_pipelines import SCHEDULE, ddpm, perturb, seeded_weights
 
 PROMPTS = ["a red three", "a blue seven"]
 STEPS = 5
@@ -242,8 +242,7 @@ def test_learned_variances_are_mixed_with_their_steps(lam: float) -> None:
                 sample = self.scheduler.step(output, t, sample, generator=generator).prev_sample
             return sample
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded_weights(0):
         unet = UNet2DConditionModel(
             sample_size=8,
             out_channels=8,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import tiny_pipelines
 from deradiff import Guidance, realign, realigned_steps
 from deradiff.dpo.unet_inputs import encode_prompts
-from tiny_pipelines import SCHEDULE, ddpm, flux_prompt, perturb
+from tiny_pipelines import SCHEDULE, ddpm, flux_prompt, perturb, seeded_weights
 
 PROMPTS = ["a red three", "a blue seven"]
 STEPS = 6
@@ -184,8 +184,7 @@ def add_adapters(pipe: DiffusionPipeline, *names: str) -> None:
 
     for seed, name in enumerate(names):
         config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded_weights(seed):
             pipe.unet.add_adapter(config, adapter_name=name)
 
 

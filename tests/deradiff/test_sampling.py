@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deradiff import Guidance, realigned_steps
 from deradiff.dpo.unet_inputs import encode_prompts
-from tiny_pipelines import SCHEDULE, ddpm, perturb
+from tiny_pipelines import SCHEDULE, ddpm, perturb, seeded_weights
 
 
 class LearnedVariance(torch.nn.Module):
@@ -17,8 +17,7 @@ class LearnedVariance(torch.nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded_weights(seed):
             self.conv = torch.nn.Conv2d(3, 6, 3, padding=1)
 
     def forward(

@@ -9,6 +9,7 @@ from tiny_pipelines.stock import (
     perturb,
     sd15,
     sdxl,
+    seeded_weights,
 )
 from tiny_pipelines.stock import vae as _vae
 
@@ -22,4 +23,5 @@ __all__ = [
     "perturb",
     "sd15",
     "sdxl",
+    "seeded_weights",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tiny_pipelines.family import Prompts, embeddings
 from tiny_pipelines.inputs import text_call
-from tiny_pipelines.stock import TEXT_WIDTH
+from tiny_pipelines.stock import TEXT_WIDTH, seeded_weights
 
 
 def attach_style_lora(pipe: DiffusionPipeline) -> None:
@@ -21,8 +21,7 @@ def add_lora(denoiser: Any, name: str, seed: int) -> None:
     from peft import LoraConfig
 
     config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
-    with torch.random.fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         denoiser.add_adapter(config, adapter_name=name)
 
 

@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from tiny_pipelines.stock import perturb
+from tiny_pipelines.stock import perturb, seeded_weights
 
 Prompts = Sequence[int]
 """Numbers of prompts: each number stands for one prompt text or one set of embeddings."""
@@ -155,8 +155,7 @@ def seeded(build: Callable[[], DiffusionPipeline]) -> Callable[[int], DiffusionP
     """Return a builder that takes the seed of the weights and leaves the global state alone."""
 
     def build_seeded(seed: int) -> DiffusionPipeline:
-        with torch.random.fork_rng():
-            torch.default_generator.manual_seed(seed)
+        with seeded_weights(seed):
             pipe = build()
             _draw_uninitialised(pipe)
         return pipe

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from diffusers import (
@@ -28,6 +30,15 @@ SCHEDULE = {
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
 }
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Draw weights from a seed, and leave the global random state as it was."""
+    with torch.random.fork_rng():
+        # `torch.manual_seed` also looks for every other device, which costs a walk of the stack.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def perturb(module: nn.Module, seed: int, scale: float = 0.02) -> nn.Module:
@@ -84,8 +95,7 @@ def vae(**config: object) -> AutoencoderKL:
 
 
 def sd15(seed: int = 0) -> StableDiffusionPipeline:
-    with torch.random.fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         pipe = StableDiffusionPipeline(
             vae=vae(),
             text_encoder=CLIPTextModel(text_config()),
@@ -100,8 +110,7 @@ def sd15(seed: int = 0) -> StableDiffusionPipeline:
 
 
 def sdxl(seed: int = 0) -> StableDiffusionXLPipeline:
-    with torch.random.fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         pipe = StableDiffusionXLPipeline(
             vae=vae(),
             text_encoder=CLIPTextModel(text_config()),
@@ -133,8 +142,7 @@ def ddpm(**config: object) -> DDPMScheduler:
 
 def flux(seed: int = 0) -> FluxPipeline:
     """Without text encoders: call it with `flux_prompt`."""
-    with torch.random.fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         transformer = FluxTransformer2DModel(
             patch_size=1,
             in_channels=16,

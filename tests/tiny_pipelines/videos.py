@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
@@ -33,7 +32,7 @@ from tiny_pipelines.family import (
     seeded,
 )
 from tiny_pipelines.inputs import TOKENS, encoders, negative
-from tiny_pipelines.stock import TEXT_WIDTH
+from tiny_pipelines.stock import TEXT_WIDTH, seeded_weights
 
 
 def _call(prompts: Prompts, per_prompt: int) -> dict[str, Any]:
@@ -172,8 +171,7 @@ FAMILIES: tuple[Family, ...] = (
 def wan_with_text(seed: int = 0) -> DiffusionPipeline:
     """Wan 2.1 with a text encoder, to be called with prompts."""
     tokenizer = tiny_tokenizer()
-    with torch.random.fork_rng():
-        torch.default_generator.manual_seed(seed)
+    with seeded_weights(seed):
         pipe = _wan()
         encoder = UMT5EncoderModel(
             UMT5Config(

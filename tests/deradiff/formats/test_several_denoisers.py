@@ -23,8 +23,7 @@ OPTIONS = PipelineOptions()
 
 
 def transformer(seed: int) -> WanTransformer3DModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with tiny_pipelines.seeded_weights(seed):
         return WanTransformer3DModel(
             patch_size=(1, 2, 2),
             num_attention_heads=2,

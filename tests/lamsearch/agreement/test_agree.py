@@ -2,72 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import lamsearch
-import tiny_pipelines
 from deradiff import load_anchor
-from lamsearch.agreement.config import AgreementConfig
-from lamsearch.agreement.figures import FIGURES
-from lamsearch.cli import main
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.errors import NoScoreError, SettingsError, StudyError
 from lamsearch.evaluation.image_plan import image_plan
 from lamsearch.evaluation.images import ImageEvaluation
-from lamsearch.keywords import AgreeKeywords
-from lamsearch.report.quotes import agreement_note
-from lamsearch.report.summarize import summarize
 from lamsearch.rewards.clip import CLIPReward
 from lamsearch.study.database import Study
-from studies import finished
 
-BETAS = {"b250": 250, "b500": 500, "b1000": 1000}
-STORAGE = "sqlite:///lamsearch-studies/studies.db"
-
-
-@pytest.fixture(scope="module")
-def family(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny world with three anchors: the weights move away from the reference as 1/β."""
-    folder = tmp_path_factory.mktemp("family") / "world"
-    shutil.copytree(world, folder)
-    tables = []
-    for name, beta in BETAS.items():
-        unet = tiny_pipelines.perturb(tiny_pipelines.sd15().unet, seed=1, scale=20 / beta)
-        unet.save_pretrained(folder / name / "unet")
-        tables.append(
-            f'[anchors.{name}]\nreference = "reference"\naligned = "{name}"\nbeta = {beta}\n'
-            f"sampling = {{ steps = 3, guidance_scale = 3.0 }}\n"
-        )
-    text = (folder / "lamsearch.toml").read_text()
-    start, end = text.index("[anchors.b500]"), text.index("[rewards.pickscore]")
-    (folder / "lamsearch.toml").write_text(text[:start] + "\n".join(tables) + text[end:])
-    return folder
-
-
-@pytest.fixture
-def agree(
-    family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., lamsearch.FamilyAgreement]:
-    monkeypatch.chdir(tmp_path)
-
-    def run(anchors: Sequence[str] = tuple(BETAS), **keywords: Any) -> lamsearch.FamilyAgreement:
-        options = {"reward": ["pickscore", "clip"], "images": 4, **keywords}
-        return lamsearch.agree(anchors, config=family / "lamsearch.toml", **options)
-
-    return run
+from .family import BETAS, STORAGE
 
 
 def scores_by_hand(family: Path, name: str, lam: float, images: int) -> np.ndarray:
@@ -229,72 +183,6 @@ def test_an_extrapolation_without_usable_images_is_left_out(
 
 
 @pytest.mark.slow
-def test_command_line(
-    family: Path, agree: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    del agree  # for its working directory
-    anchors = [word for name in BETAS for word in ("--anchor", name)]
-    config = ["--config", str(family / "lamsearch.toml")]
-    command = ["agree", *anchors, "--reward", "pickscore,clip", "--images", "4", *config]
-    assert main([*command, "--json", "-o", "figures"]) == 0
-    out = json.loads(capsys.readouterr().out)
-    assert [r["reward"] for r in out["rewards"]] == ["pickscore", "clip"]
-    assert out["rewards"][0]["members"][0]["strength"] is None
-    for name in FIGURES:
-        with Image.open(tmp_path / "figures" / f"clip-{name}.png") as image:
-            assert np.asarray(image.convert("L")).std() > 5
-        assert (tmp_path / "figures" / f"clip-{name}.svg").stat().st_size > 5000
-    with (tmp_path / "figures" / "clip-pairs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(r["difference"]) for r in rows] == [
-        e["difference"] for e in out["rewards"][1]["emulations"]
-    ]
-    with (tmp_path / "figures" / "clip-means.csv").open(newline="") as file:
-        scratch = list(csv.reader(file))[1]
-    members = out["rewards"][1]["members"]
-    assert scratch == ["from scratch", *(f"{m['value']:.4f}" for m in members)]
-    assert out["rewards"][0]["sentence"] in (tmp_path / "figures/agreement.md").read_text()
-    assert main(["show", "agreement-seed0"]) == 0
-    shown = capsys.readouterr().out
-    assert "a realigned anchor's mean misses" in shown
-    assert main(["list", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["studies"]
-    assert row["name"] == "agreement-seed0"
-    assert (row["evaluations"], row["state"]) == (10, "idle")
-    assert main(["plot", "agreement-seed0", "-o", "x.png"]) == 1
-    assert "is an agreement" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_searches_of_the_reference_quote_the_last_agreement(family: Path, agree: Any) -> None:
-    config = family / "lamsearch.toml"
-    before = lamsearch.run("b500", "pickscore", 2, images=2, config=config)
-    assert "agreement" not in {note.code for note in before.notes}
-    found = agree(images=2)
-    for name in BETAS:
-        after = lamsearch.run(name, "pickscore", 2, images=2, config=config)
-        (quote,) = [note.text for note in after.notes if note.code == "agreement"]
-        assert quote == f"β/λ by 'agreement-seed0': {found.rewards[0].sentence}"
-    other = lamsearch.run("b500", "2*clip", 2, images=2, config=config)
-    assert "agreement" not in {note.code for note in other.notes}
-    text = (family / "lamsearch.toml").read_text()
-    shorter = config.with_name("shorter.toml")
-    shorter.write_text(text.replace("steps = 3", "steps = 2"))
-    elsewhere = lamsearch.run("b500", "pickscore", 2, images=2, config=shorter, study="steps")
-    (quote,) = [note.text for note in elsewhere.notes if note.code == "agreement"]
-    assert "(sampled there with another steps)" in quote
-    scaled = Study.create("scaled", STORAGE)
-    facts = Study.open("b500-pickscore-seed0", STORAGE).manifest
-    scaled.bind({**facts, "reward_options": {"prompt": "another"}})
-    scaled.remember("reference", Study.open("b500-pickscore-seed0", STORAGE).recall("reference"))
-    assert agreement_note(scaled, "pickscore") is None
-    study = Study.open("b500-pickscore-seed0", STORAGE)
-    assert len(finished("agreement-seed0/b500", STORAGE)) == 3
-    study.remember("reference", "another")
-    assert "agreement" not in {note.code for note in summarize(study).notes}
-
-
-@pytest.mark.slow
 def test_workers_that_add_anchors_at_once_lose_none(family: Path, agree: Any) -> None:
     del agree  # for its working directory
     code = (
@@ -311,49 +199,3 @@ def test_workers_that_add_anchors_at_once_lose_none(family: Path, agree: Any) ->
     for name in BETAS:
         done = [e.lam for e in Study.open(f"agreement-seed0/{name}", STORAGE).history().finished]
         assert len(done) == len(set(done))
-
-
-@pytest.mark.parametrize(
-    ("anchors", "keywords", "message"),
-    [
-        (["b500"], {}, "anchor b500 given, expected at least two"),
-        (["b500", "b500"], {}, "expected at least two"),
-        (["b500", "b600"], {}, "no anchor 'b600'"),
-        (["b500", "b250"], {"reward": ["nonsense"]}, "no reward 'nonsense'"),
-        (["b500", "b250"], {"reward": []}, "no reward given"),
-        (["b500", "b250"], {"images": 1}, "images 1 given, expected at least 2"),
-    ],
-)
-def test_wrong_arguments_are_one_line(
-    agree: Any, anchors: list[str], keywords: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(SettingsError, match=message) as caught:
-        agree(anchors, **keywords)
-    assert "\n" not in str(caught.value)
-    assert not Path("lamsearch-studies").exists()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("beta = 250\n", "", "anchor b250 has no beta"),
-        ("beta = 250\n", "beta = 500\n", "both have beta = 500"),
-        ("beta = 250\nsampling = { steps = 3,", "beta = 250\nsampling = { steps = 4,", "sampling"),
-    ],
-)
-def test_anchors_that_are_no_family_are_refused(
-    family: Path, agree: Any, old: str, new: str, message: str
-) -> None:
-    text = (family / "lamsearch.toml").read_text()
-    assert old in text
-    changed = family / "changed.toml"
-    changed.write_text(text.replace(old, new))
-    with pytest.raises(SettingsError, match=message):
-        lamsearch.agree(list(BETAS), ["clip"], config=changed)
-
-
-def test_keywords_are_the_fields() -> None:
-    places = {"config", "study", "storage", "progress"}
-    assert {*AgreeKeywords.__annotations__} == {*AgreementConfig.model_fields} | places
-    with pytest.raises(TypeError, match="unexpected keyword argument 'imagse'"):
-        lamsearch.agree(["a", "b"], ["clip"], imagse=3)  # type: ignore[call-arg]
