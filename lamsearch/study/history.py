@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,15 +95,19 @@ def merged(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     Returns:
         At most as many, in the order of their numbers.
     """
-    rows: list[Evaluation] = []
+    rows: dict[tuple[float, int], list[tuple[set[int], list[Evaluation]]]] = {}
     for evaluation in sorted(evaluations, key=lambda e: e.number):
-        for place, row in enumerate(rows):
-            if row.lam == evaluation.lam and row.scores.keys().isdisjoint(evaluation.scores):
-                rows[place] = _joined(row, evaluation)
-                break
-        else:
-            rows.append(evaluation)
-    return rows
+        nameless = evaluation.number if math.isnan(evaluation.lam) else -1  # equals no other
+        same = rows.setdefault((evaluation.lam, nameless), [])
+        seen, parts = next(
+            (row for row in same if row[0].isdisjoint(evaluation.scores)), (set[int](), [])
+        )
+        if not parts:
+            same.append((seen, parts))
+        seen.update(evaluation.scores)
+        parts.append(evaluation)
+    joined = [_joined(parts) for same in rows.values() for _, parts in same]
+    return sorted(joined, key=lambda e: e.number)
 
 
 def score_rows(
@@ -118,21 +122,46 @@ def score_rows(
     Returns:
         n rows; all rows of one plan have the same length, also if the plan grew meanwhile.
     """
+    return _even_rows(
+        evaluations, lambda each: each.row if tracked is None else each.tracked_row(tracked)
+    )
+
+
+def statistic_rows(evaluations: Sequence[Evaluation], name: str) -> list[NDArray[np.float64]]:
+    """Return a statistic of the images in the form of `score_rows`."""
+    return _even_rows(evaluations, lambda each: each.statistic_row(name))
+
+
+def _even_rows(
+    evaluations: Sequence[Evaluation], row_of: Callable[[Evaluation], NDArray[np.float64]]
+) -> list[NDArray[np.float64]]:
     width = max((evaluation.plan_size for evaluation in evaluations), default=0)
     rows = []
     for evaluation in evaluations:
-        row = evaluation.row if tracked is None else evaluation.tracked_row(tracked)
+        row = row_of(evaluation)
         absent = width - len(row) if evaluation.plan_size else 0
         rows.append(np.pad(row, (0, absent), constant_values=np.nan))
     return rows
 
 
-def _joined(first: Evaluation, second: Evaluation) -> Evaluation:
-    names = dict.fromkeys([*first.tracked, *second.tracked])
+def _joined(parts: Sequence[Evaluation]) -> Evaluation:
+    first, *others = parts
+    if not others:
+        return first
     return dataclasses.replace(
         first,
-        scores={**first.scores, **second.scores},
-        seconds=first.seconds + second.seconds,
-        plan_size=max(first.plan_size, second.plan_size),
-        tracked={n: {**first.tracked.get(n, {}), **second.tracked.get(n, {})} for n in names},
+        scores=_union([part.scores for part in parts]),
+        seconds=sum(part.seconds for part in parts),
+        plan_size=max(part.plan_size for part in parts),
+        tracked=_unions([part.tracked for part in parts]),
+        statistics=_unions([part.statistics for part in parts]),
     )
+
+
+def _unions(tables: Sequence[Mapping[str, Mapping[int, float]]]) -> dict[str, dict[int, float]]:
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {name: _union([table.get(name, {}) for table in tables]) for name in names}
+
+
+def _union(tables: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    return {image_id: score for table in tables for image_id, score in table.items()}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from lamsearch.errors import StudyError
+from lamsearch.plain_text import shown
 
 _KEY = "manifest"
 
 AGREEMENT_FACT = "agreement_members"
 """Fact of a study that heads an agreement, outside of its manifest: its number of images."""
+
+KEPT_FACT = "kept_prompts"
+"""Fact of a study: the prompts of the images that its gallery keeps, in the order of the plan."""
+
+COMMAND_FACT = "command"
+"""Fact of a study: the words of the command line that reproduces its last run."""
 
 REFERENCE_FACT = "reference"
 """Fact of a study: the digest of its reference's weights."""
@@ -53,7 +61,7 @@ def read_manifest(study: optuna.Study) -> dict[str, Any]:
     """
     stored = study.user_attrs.get(_KEY, {})
     if not isinstance(stored, dict):
-        raise StudyError(f"study '{study.study_name}' has a damaged manifest: {stored!r}")
+        raise StudyError(f"study '{study.study_name}' has a damaged manifest: {shown(stored)}")
     return dict(stored)
 
 
@@ -61,20 +69,35 @@ def bind_manifest(study: optuna.Study, manifest: Mapping[str, Any]) -> None:
     """Store the manifest of a new study; hold an existing study to its own.
 
     Raises:
-        StudyError: If the study has another manifest; the message shows the differences.
+        StudyError: If the study has another manifest, and the message shows the differences; or if
+            it has trials and no manifest, so that another program began it.
     """
     # Compared as JSON gives it back: tuples become lists, keys strings.
     given = json.loads(json.dumps(manifest))
+    begun = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
     stored = read_manifest(study)
+    if not stored and begun:
+        raise StudyError(
+            f"study '{study.study_name}' has {len(begun)} trials and no manifest: another program "
+            "began it, or the manifest was removed; name a new study with --study"
+        )
     if not stored:
         study.set_user_attr(_KEY, given)
     elif stored != given:
-        differences = [
-            f"{key} was {stored.get(key)!r}, is {given.get(key)!r}"
-            for key in sorted({*stored, *given})
-            if stored.get(key) != given.get(key)
-        ]
+        differences = list(_differences(stored, given))
         raise StudyError(
             f"study '{study.study_name}' was started with other settings "
             f"({'; '.join(differences)}): resume with those, or name a new study with --study"
         )
+
+
+def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs, key by key, also within tables."""
+    for key in sorted({*stored, *given}):
+        before, now = stored.get(key), given.get(key)
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from (f"{key}.{each}" for each in _differences(before, now))
+        else:
+            yield f"{key} was {shown(before)}, is {shown(now)}"

@@ -70,5 +70,11 @@ class Budget:
         return evaluation.image_count if self.counts_images else 1
 
     def left(self, history: History) -> int:
-        """Return what is left after the evaluations that are spent."""
-        return self.amount - sum(map(self.cost, history.spent))
+        """Return what is left after the evaluations that are spent.
+
+        A λ outside of [0, 1] that failed is spent too: it extrapolates too far, and would fail
+        again.
+        """
+        spent = {each.number: each for each in history.spent}
+        spent |= {each.number: each for each in history.failed if each.lam < 0 or each.lam > 1}
+        return self.amount - sum(map(self.cost, spent.values()))

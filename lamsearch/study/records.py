@@ -1,14 +1,9 @@
-"""What a trial of the study database holds: one evaluation, its scores stored batch by batch.
-
-A batch is one user attribute with the JSON value `{"image_ids": …, "scores": …, "seconds": …,
-"of": …, "others": …}`, NaN as null. `of` is the number of images in the whole plan; `others` holds
-the rewards recorded beside the objective, where there are any.
-"""
+"""What a trial of the study database holds: one evaluation, its scores stored batch by batch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,56 +12,21 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from lamsearch.study.batches import LARGEST_PLAN, LARGEST_SCORE, stored_batches
+
 PARAMETER = "lam"
 IMAGES_KEY = "images"
-_BATCH_KEY = "scores:"
+ATTEMPT_KEY = "attempt"
+"""User attribute: how often the evaluation was tried before, absent the first time."""
 
-LARGEST_SCORE = 1e150
-"""Larger scores are as unusable as infinite ones: their squares overflow."""
+COUNT_KEY = "count"
+"""User attribute of an ended evaluation: its number of scores, so that a lost one is missed."""
+
+REASON_KEY = "reason"
+"""User attribute of a failed evaluation: why it failed."""
 
 ImageRanges = tuple[tuple[int, int], ...]
 """Half-open ranges (start, stop) of image ids, in order."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Scores of some of a trial's images.
-
-    Attributes:
-        image_ids: The B images, as positions in the plan.
-        scores: B scores of the objective; NaN = missing.
-        seconds: Time spent to generate and score them.
-        tracked: Name of a tracked reward → its B scores.
-        plan_size: Number of images in the whole plan, 0 if these are all.
-    """
-
-    image_ids: Sequence[int]
-    scores: Sequence[float]
-    seconds: float = 0.0
-    tracked: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    plan_size: int = 0
-
-    @property
-    def key(self) -> str:
-        """Name of the user attribute that stores this batch."""
-        return f"{_BATCH_KEY}{min(self.image_ids):06d}"
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether no score is infinite or beyond `LARGEST_SCORE`."""
-        rows = (self.scores, *self.tracked.values())
-        return not any(abs(score) > LARGEST_SCORE for row in rows for score in row)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stored JSON value."""
-        tracked = {name: _nan_as_null(row) for name, row in self.tracked.items()}
-        return {
-            "image_ids": list(self.image_ids),
-            "scores": _nan_as_null(self.scores),
-            "seconds": self.seconds,
-            **({"of": self.plan_size} if self.plan_size else {}),
-            **({"others": tracked} if tracked else {}),
-        }
 
 
 @dataclass(frozen=True)
@@ -85,6 +45,9 @@ class Evaluation:
         images: Ranges of the image ids that this evaluation generates; None for a user's function,
             and in studies that an early version of lamsearch began.
         bounds: λ's range (low, high) when the trial was created, None if it has no range.
+        attempt: How often it was tried before.
+        reason: Why it failed, None where that is not stored.
+        statistics: Name of a statistic of the images → image id → its figure.
     """
 
     number: int
@@ -96,36 +59,57 @@ class Evaluation:
     plan_size: int = 0
     images: ImageRanges | None = None
     bounds: tuple[float, float] | None = None
+    attempt: int = 0
+    reason: str | None = None
+    statistics: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @classmethod
     def from_trial(cls, trial: FrozenTrial, name: str = PARAMETER) -> Evaluation:
         """Read a trial.
 
         A trial without batches, as a plain Optuna script leaves it, counts its value as one score.
-        Infinite values are ignored.
+        Infinite values are ignored. Of an evaluation that is tried again, what was scored before
+        counts only once it has ended, and where it was not scored anew.
 
         Args:
             trial: Optuna's record.
             name: The parameter that is λ.
+
+        Raises:
+            ValueError: If what is stored of it is damaged; the message says what is wrong.
         """
-        batches = [value for key, value in trial.user_attrs.items() if key.startswith(_BATCH_KEY)]
-        scores = _by_image(batches, [batch["scores"] for batch in batches])
+        attributes = trial.user_attrs
+        attempt = attributes.get(ATTEMPT_KEY, 0)
+        first = attempt if trial.state == TrialState.RUNNING else 0
+        batches = [batch for number, batch in stored_batches(attributes) if number >= first]
+        scores: dict[int, float] = {}
+        for batch in batches:
+            scores.update(zip(batch.image_ids, batch.scores, strict=True))
         value = usable_value(trial)
         if not batches and value is not None:
             scores = {0: value}
-        recorded = [batch.get("others", {}) for batch in batches]
-        names = dict.fromkeys(name for rows in recorded for name in rows)
-        return cls(
+        evaluation = cls(
             number=trial.number,
             lam=_lam(trial, name),
             state=trial.state,
             scores=scores,
-            seconds=sum(batch["seconds"] for batch in batches),
-            tracked={each: _by_image(batches, [r.get(each) for r in recorded]) for each in names},
-            plan_size=max((batch.get("of", 0) for batch in batches), default=0),
-            images=parse_ranges(trial.user_attrs.get(IMAGES_KEY)),
+            seconds=sum(batch.seconds for batch in batches),
+            tracked=_by_image((batch.image_ids, batch.tracked) for batch in batches),
+            statistics=_by_image((batch.image_ids, batch.statistics) for batch in batches),
+            plan_size=max((batch.plan_size for batch in batches), default=0),
+            images=parse_ranges(attributes.get(IMAGES_KEY)),
             bounds=_bounds(trial, name),
+            attempt=attempt,
+            reason=attributes.get(REASON_KEY),
         )
+        if batches and trial.state == TrialState.COMPLETE:
+            evaluation._require_whole(attributes.get(COUNT_KEY))
+        return evaluation
+
+    def _require_whole(self, count: int | None) -> None:
+        expected = self.image_count if count is None else count
+        if expected and len(self.scores) != expected:
+            raise ValueError(f"{len(self.scores)} of {expected} scores are there")
 
     @property
     def image_count(self) -> int:
@@ -141,10 +125,25 @@ class Evaluation:
         """Return a tracked reward's scores by image id, shaped like `row`; all NaN without any."""
         return self._row(self.tracked.get(name, {}))
 
+    def statistic_row(self, name: str) -> NDArray[np.float64]:
+        """Return a statistic's figures by image id, shaped like `row`; all NaN without any."""
+        return self._row(self.statistics.get(name, {}))
+
     def _row(self, scores: Mapping[int, float]) -> NDArray[np.float64]:
         row = np.full(max(self.plan_size, max(self.scores, default=-1) + 1), np.nan)
         row[list(scores)] = list(scores.values())
         return row
+
+
+def _by_image(
+    tables: Iterable[tuple[Sequence[int], Mapping[str, Sequence[float]]]],
+) -> dict[str, dict[int, float]]:
+    """Join the rows of batches, later ones over earlier ones: name → image id → figure."""
+    joined: dict[str, dict[int, float]] = {}
+    for image_ids, rows in tables:
+        for name, row in rows.items():
+            joined.setdefault(name, {}).update(zip(image_ids, row, strict=True))
+    return joined
 
 
 def usable_value(trial: FrozenTrial) -> float | None:
@@ -165,11 +164,26 @@ def to_ranges(image_ids: Sequence[int]) -> ImageRanges:
 
 
 def parse_ranges(stored: Any) -> ImageRanges | None:
-    """Read stored ranges; an early version of lamsearch stored a single one as [start, stop]."""
+    """Read stored ranges; an early version of lamsearch stored a single one as [start, stop].
+
+    Raises:
+        ValueError: If they are no ranges of image ids.
+    """
     if stored is None:
         return None
     pairs = [stored] if stored and isinstance(stored[0], int) else stored
-    return tuple((start, stop) for start, stop in pairs)
+    try:
+        ranges = tuple((start, stop) for start, stop in pairs)
+    except TypeError:
+        raise ValueError(f"images {stored!r:.40} are no ranges") from None
+    for start, stop in ranges:
+        if (
+            type(start) is not int
+            or type(stop) is not int
+            or not 0 <= start <= stop <= LARGEST_PLAN
+        ):
+            raise ValueError(f"images {start!r:.40} to {stop!r:.40} are no range")
+    return ranges
 
 
 def is_number(value: Any) -> bool:
@@ -188,18 +202,3 @@ def _bounds(trial: FrozenTrial, name: str) -> tuple[float, float] | None:
     if not isinstance(range_, (FloatDistribution, IntDistribution)):
         return None
     return float(range_.low), float(range_.high)
-
-
-def _by_image(
-    batches: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[float | None] | None]
-) -> dict[int, float]:
-    return {
-        image_id: math.nan if score is None else score
-        for batch, row in zip(batches, rows, strict=True)
-        if row is not None
-        for image_id, score in zip(batch["image_ids"], row, strict=True)
-    }
-
-
-def _nan_as_null(scores: Sequence[float]) -> list[float | None]:
-    return [None if math.isnan(score) else float(score) for score in scores]

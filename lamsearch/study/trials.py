@@ -1,4 +1,7 @@
-"""The trials of one study as this worker may touch them: each is leased before it is changed."""
+"""The trials of one study as this worker may touch them: each is leased before it is changed.
+
+Whatever is written of a trial is written under its lease, in one transaction with a look at it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,20 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from lamsearch.study.leases import Leases
+from lamsearch.study.batches import Batch
+from lamsearch.study.leases import LeaseLostError, Leases
 from lamsearch.study.proposal import Proposal
-from lamsearch.study.records import IMAGES_KEY, PARAMETER, Batch, Evaluation
+from lamsearch.study.records import (
+    ATTEMPT_KEY,
+    COUNT_KEY,
+    IMAGES_KEY,
+    PARAMETER,
+    REASON_KEY,
+    Evaluation,
+)
+
+ATTEMPTS = 2
+"""How often an evaluation is tried before it fails for its missing scores."""
 
 
 class Trials:
@@ -63,36 +77,66 @@ class Trials:
     def fill_in(self, taken: Evaluation, proposal: Proposal) -> Evaluation:
         """Store the λ and the images of a leased trial where its creator left them out."""
         trial_id = self._id(taken)
-        if PARAMETER not in self._database.get_trial(trial_id).params:
-            self._database.set_trial_param(trial_id, PARAMETER, proposal.lam, self._range)
-        if taken.images is None and proposal.images is not None:
-            self._database.set_trial_user_attr(trial_id, IMAGES_KEY, proposal.images)
+        with self._leases.fenced(trial_id):
+            if PARAMETER not in self._database.get_trial(trial_id).params:
+                self._database.set_trial_param(trial_id, PARAMETER, proposal.lam, self._range)
+            if taken.images is None and proposal.images is not None:
+                self._database.set_trial_user_attr(trial_id, IMAGES_KEY, proposal.images)
         return self._read(trial_id)
 
-    def abandon(self, taken: Evaluation) -> None:
-        """Fail a leased trial that has no λ and will get none."""
-        self._study.tell(taken.number, state=TrialState.FAIL)
-        self._leases.release(self._id(taken))
+    def record(self, evaluation: Evaluation, batch: Batch) -> None:
+        """Commit a batch.
 
-    def record(self, evaluation: Evaluation, batch: Batch) -> bool:
-        """Commit a batch; False if another worker has taken the evaluation over."""
-        trial_id = self._id(evaluation)
-        if not self._leases.acquire(trial_id):
-            return False
-        self._database.set_trial_user_attr(trial_id, batch.key, batch.to_json())
-        return True
+        Raises:
+            LeaseLostError: If another worker has taken the evaluation over.
+        """
+        trial_id, key = self._id(evaluation), batch.key(evaluation.attempt)
+        with self._leases.fenced(trial_id):
+            try:
+                self._database.set_trial_user_attr(trial_id, key, batch.to_json())
+            except UpdateFinishedTrialError:
+                raise LeaseLostError from None
 
     def finish(self, evaluation: Evaluation) -> Evaluation:
-        """Complete a trial with the mean of its scores; it fails where all are missing."""
+        """End a trial with the mean of its scores, or begin it anew where most are missing.
+
+        Returns:
+            The trial: complete; failed, where most are missing again; or still running, to be
+            tried again from its first image.
+
+        Raises:
+            LeaseLostError: If another worker has taken the evaluation over.
+        """
         trial_id = self._id(evaluation)
-        scores = self._read(trial_id).scores.values()
+        found = self._read(trial_id)
+        scores = found.scores.values()
         present = [score for score in scores if not math.isnan(score)]
-        if present:
-            self._study.tell(evaluation.number, sum(present) / len(present))
-        else:
-            self._study.tell(evaluation.number, state=TrialState.FAIL)
+        missing = len(scores) - len(present)
+        with self._leases.fenced(trial_id):
+            if missing <= len(present):
+                self._database.set_trial_user_attr(trial_id, COUNT_KEY, len(scores))
+                self._end(trial_id, TrialState.COMPLETE, sum(present) / len(present))
+            elif found.attempt + 1 < ATTEMPTS:
+                self._database.set_trial_user_attr(trial_id, ATTEMPT_KEY, found.attempt + 1)
+                return self._read(trial_id)
+            else:
+                reason = f"{missing} of {len(scores)} scores are missing, {ATTEMPTS} times"
+                self._database.set_trial_user_attr(trial_id, REASON_KEY, reason)
+                self._end(trial_id, TrialState.FAIL)
         self._leases.release(trial_id)
         return self._read(trial_id)
+
+    def fail(self, evaluation: Evaluation, reason: str) -> None:
+        """End a leased trial without a value.
+
+        Raises:
+            LeaseLostError: If another worker has taken the evaluation over.
+        """
+        trial_id = self._id(evaluation)
+        with self._leases.fenced(trial_id):
+            self._database.set_trial_user_attr(trial_id, REASON_KEY, reason)
+            self._end(trial_id, TrialState.FAIL)
+        self._leases.release(trial_id)
 
     def release(self, evaluation: Evaluation) -> None:
         """Leave an unfinished trial for whoever comes next."""
@@ -107,6 +151,13 @@ class Trials:
             return self._database.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:  # another program was faster
             return False
+
+    def _end(self, trial_id: int, state: TrialState, value: float | None = None) -> None:
+        values = None if value is None else [value]
+        try:
+            self._database.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            raise LeaseLostError from None
 
     def _read(self, trial_id: int) -> Evaluation:
         return Evaluation.from_trial(self._database.get_trial(trial_id))

@@ -9,22 +9,30 @@ import os
 import signal
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState, create_trial
 
-from lamsearch.errors import EvaluationError, StudyError
+from lamsearch.errors import EvaluationError, NoScoreError, StudyError, TakenOverError
+from lamsearch.loop import search_loop
 from lamsearch.report.summarize import summarize
+from lamsearch.study import leases
+from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
+from lamsearch.study.fixed_lams import FixedLams
 from lamsearch.study.history import History
-from lamsearch.study.leases import Leases
+from lamsearch.study.leases import LEASE_SECONDS, LeaseLostError, Leases
 from lamsearch.study.proposal import Budget, Proposal
-from lamsearch.study.records import Batch
-from lamsearch.study.storage import open_storage, redacted_url
-from studies import begin
+from lamsearch.study.records import Evaluation
+from lamsearch.study.storage import open_storage
+from lamsearch.study.urls import redacted_url
+from studies import SEARCH, begin
 
 
 @pytest.fixture
@@ -111,31 +119,66 @@ def work_and_wait(url: str, ready: object, hold: object) -> None:
     hold.wait()
 
 
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let the database's clock jump."""
+    now = leases._now
+    monkeypatch.setattr("lamsearch.study.leases._now", lambda engine: now(engine) + seconds)
+
+
+def elsewhere(worker: Leases) -> Leases:
+    """Return the leases of a worker as if it were on another machine."""
+    worker._host = "elsewhere"
+    return worker
+
+
 def test_an_expired_lease_can_be_taken_and_its_owner_notices(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, other = Leases(open_storage(url)), Leases(open_storage(url))
-    assert slow.acquire(1)
-    assert slow.acquire(1)
-    assert not other.acquire(1)
+    storage = open_storage(url)
+    slow, other = elsewhere(Leases(storage)), Leases(open_storage(url))
+    assert slow.claim(1)
+    assert not slow.claim(1)
+    assert not other.claim(1)
     with monkeypatch.context() as patch:
-        patch.setattr("time.time", lambda: 4e9)
-        assert other.acquire(1)
-    assert not slow.acquire(1)
-    other.release(1)
-    assert slow.acquire(1)
+        later(patch, LEASE_SECONDS + 1)
+        assert other.claim(1)
+    for _ in range(2):
+        with pytest.raises(LeaseLostError), slow.fenced(1):
+            storage.create_new_study([StudyDirection.MAXIMIZE], "late")
+    assert storage.get_all_studies() == []
     slow.release(1)
+    assert other.is_leased(1)
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_jumps_takes_no_lease_from_a_process_of_this_machine(
+    url: str, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, other = Leases(open_storage(url)), Leases(open_storage(url))
+    assert worker.claim(1)
+    later(monkeypatch, jump)
+    assert not other.claim(1)
+    assert other.is_leased(1)
+
+
+def test_a_process_id_that_is_used_again_is_not_its_former_owner(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("lamsearch.study.leases.start_time", lambda pid: 1)
+        assert Leases(open_storage(url)).claim(1)
+    assert Leases(open_storage(url)).claim(1)
 
 
 def test_a_silent_worker_keeps_its_lease(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamsearch.study.leases.LEASE_SECONDS", 0.6)
     monkeypatch.setattr("lamsearch.study.leases._HEARTBEAT_SECONDS", 0.1)
-    silent, other = Leases(open_storage(url)), Leases(open_storage(url))
-    assert silent.acquire(1)
+    silent, other = elsewhere(Leases(open_storage(url))), Leases(open_storage(url))
+    assert silent.claim(1)
     time.sleep(1.5)
-    assert not other.acquire(1)
+    assert not other.claim(1)
     silent.release(1)
-    assert other.acquire(1)
+    assert other.claim(1)
     other.release(1)
 
 
@@ -175,17 +218,103 @@ def test_another_manifest_is_refused_with_the_difference(url: str) -> None:
     assert "seed" not in str(error.value)
 
 
-def test_an_evaluation_without_a_usable_image_fails_and_is_not_repeated(url: str) -> None:
+def test_an_evaluation_without_usable_images_is_tried_twice_and_fails(url: str) -> None:
     study = opened(url)
     evaluation = begin(study, 2)
     assert evaluation is not None
-    study.record(evaluation, Batch([0, 1], [math.nan, math.nan]))
-    with pytest.raises(EvaluationError, match=r"all 2 scores at lam = 0 are missing"):
-        study.finish(evaluation)
+    study.record(evaluation, Batch([0, 1, 2], [math.nan, math.nan, 0.5]))
+    again = study.finish(evaluation)
+    assert (again.state, again.attempt, again.scores) == (TrialState.RUNNING, 1, {})
+    study.release(again)
+    study = opened(url)
+    resumed = begin(study, 2)
+    assert resumed == again
+    study.record(resumed, Batch([0, 1], [math.nan, math.nan]))
+    study.record(resumed, Batch([2], [0.5]))
+    with pytest.raises(NoScoreError, match=r"at lam = 0: 2 of 3 scores are missing, 2 times"):
+        study.finish(resumed)
     following = begin(study, 2)
     assert following is not None
-    assert following.number == 1
-    assert following.lam == 1.0
+    assert (following.number, following.lam) == (1, 1.0)
+    assert [each.reason for each in study.history().failed] == [
+        "2 of 3 scores are missing, 2 times"
+    ]
+
+
+def test_a_second_try_counts_where_it_was_scored(url: str) -> None:
+    study = opened(url)
+    evaluation = begin(study, 2)
+    assert evaluation is not None
+    study.record(evaluation, Batch(range(4), [math.nan, math.nan, math.nan, 0.5]))
+    again = study.finish(evaluation)
+    study.record(again, Batch([0, 1], [0.1, 0.2]))
+    study.record(again, Batch([2, 3], [math.nan, 0.4]))
+    ended = study.finish(again)
+    assert ended.state == TrialState.COMPLETE
+    np.testing.assert_array_equal(ended.row, [0.1, 0.2, math.nan, 0.4])
+    assert optuna.load_study(study_name="s", storage=url).trials[0].value == pytest.approx(0.7 / 3)
+
+
+def test_an_evaluation_that_cannot_be_scored_is_ended_with_its_reason(url: str) -> None:
+    study = opened(url)
+
+    class NoMixture:
+        def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
+            raise NoScoreError("no mixture at lam = 0", 0.0)
+
+    for _ in range(2):
+        with pytest.raises(NoScoreError, match="no mixture"):
+            search_loop(study, NoMixture(), policy=FixedLams([0.0], 4), budget=Budget())
+    assert [e.reason for e in study.history().failed] == ["no mixture at lam = 0"] * 2
+
+
+def test_a_worker_that_was_paused_cannot_write_afterwards(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused, other = opened(url), opened(url)
+    elsewhere(paused._trials._leases)
+    mine = begin(paused, 1)
+    assert mine is not None
+    paused.record(mine, Batch([0], [0.1]))
+    with monkeypatch.context() as patch:
+        later(patch, LEASE_SECONDS + 1)
+        theirs = begin(other, 1)
+    assert theirs is not None
+    assert (theirs.number, theirs.scores) == (0, {0: 0.1})
+    for late in (
+        lambda: paused.record(mine, Batch([0, 1], [9.0, 9.0])),
+        lambda: paused.finish(mine),
+        lambda: paused.fail(mine, "late"),
+    ):
+        with pytest.raises(TakenOverError, match=r"another worker has taken .* of study 's' over"):
+            late()
+    other.record(theirs, Batch([1], [0.3]))
+    paused.release(mine)
+    assert other.finish(theirs).scores == {0: 0.1, 1: 0.3}
+    with pytest.raises(TakenOverError):
+        paused.finish(mine)
+
+
+def test_the_loop_of_a_worker_that_was_paused_goes_on_with_other_evaluations(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused, other = opened(url), opened(url)
+    elsewhere(paused._trials._leases)
+    taken = []
+
+    class PausedOnce:
+        def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
+            if not taken:
+                with monkeypatch.context() as patch:
+                    later(patch, LEASE_SECONDS + 1)
+                    taken.append(begin(other, 3))
+            yield Batch([0], [evaluation.lam])
+
+    search_loop(paused, PausedOnce(), policy=SEARCH, budget=Budget(3))
+    assert [e.number for e in paused.history().finished] == [1, 2]
+    assert taken[0] is not None
+    other.record(taken[0], Batch([0], [0.0]))
+    assert other.finish(taken[0]).state == TrialState.COMPLETE
 
 
 def test_missing_images_at_a_lam_that_has_others_are_no_failure_of_the_search(url: str) -> None:
@@ -201,8 +330,10 @@ def test_missing_images_at_a_lam_that_has_others_are_no_failure_of_the_search(ur
 
         evaluation = begin(study, Budget(5, counts_images=True), policy)
         assert evaluation is not None
-        study.record(evaluation, Batch(range(*images), scores))
-        states.append(study.finish(evaluation).state)
+        while not evaluation.state.is_finished():
+            study.record(evaluation, Batch(range(*images), scores))
+            evaluation = study.finish(evaluation)
+        states.append(evaluation.state)
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
     assert lefts == [5, 3, 2]  # they were made all the same
     assert [e.scores.keys() for e in study.history().finished] == [{0, 1}, {3, 4}]
@@ -246,8 +377,7 @@ def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path
     opened(url)
     with pytest.raises(StudyError, match=r"no study 'x' in .*: it has s$"):
         Study.open("x", url)
-    (tmp_path / "file").write_text("no database at all, but long enough to be read as one")
-    for bad in (f"sqlite:///{tmp_path}/file", "nonsense://x", "sqlite:////proc/no/studies.db"):
+    for bad in ("nonsense://x", "sqlite:////proc/no/studies.db"):
         with pytest.raises(StudyError, match="cannot be opened") as error:
             opened(bad)
         assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sqlite3
@@ -12,9 +13,10 @@ import pytest
 from optuna.trial import TrialState
 
 from lamsearch.errors import EvaluationError
+from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
-from lamsearch.study.records import Batch, Evaluation
+from lamsearch.study.records import Evaluation
 from studies import begin
 
 
@@ -79,3 +81,48 @@ def test_repeated_images_and_close_lams_are_left_alone() -> None:
 def test_a_repetition_stands_beside_what_is_joined() -> None:
     rows = merged([evaluated(n, 0.25, i) for n, i in enumerate([range(2), range(2), range(2, 4)])])
     assert [(row.number, list(row.scores)) for row in rows] == [(0, [0, 1, 2, 3]), (1, [0, 1])]
+
+
+def test_statistics_of_the_images_are_stored_beside_the_rewards(tmp_path: Path) -> None:
+    study = Study.create("s", f"sqlite:///{tmp_path}/s.db")
+    evaluation = begin(study, 1)
+    assert evaluation is not None
+    measured = {"mean chroma": [math.nan, 1 / 3], "sharpness": [2e-7 / 3, 0.5]}
+    study.record(evaluation, Batch([2, 3], [0.5, 0.1], statistics=measured))
+    study.record(evaluation, Batch([0], [0.7]))
+    finished = study.finish(evaluation)
+    assert finished.tracked == {}
+    np.testing.assert_array_equal(
+        finished.statistic_row("mean chroma"), [np.nan, np.nan, np.nan, 0.333333]
+    )
+    np.testing.assert_array_equal(
+        finished.statistic_row("sharpness"), [np.nan, np.nan, 6.66667e-08, 0.5]
+    )
+    assert np.isnan(finished.statistic_row("absent")).all()
+    (again,) = merged([finished])
+    assert again.statistics == finished.statistics
+
+
+def test_a_batch_without_statistics_is_stored_as_by_earlier_versions() -> None:
+    stored = Batch([1], [0.5], 2.0, {"clip": [0.25]}, 8).to_json()
+    assert stored.keys() == {"image_ids", "scores", "seconds", "of", "others"}
+    assert Batch.from_json(stored).statistics == {}
+
+
+@pytest.mark.parametrize("given", [[1.0], {"sharpness": [1.0, 2.0]}, {"sharpness": ["a"]}, 3])
+def test_damaged_statistics_are_refused(given: object) -> None:
+    good = Batch([1], [0.5], statistics={"sharpness": [1.0]}).to_json()
+    assert Batch.from_json(good).statistics == {"sharpness": [1.0]}
+    with pytest.raises(ValueError, match=r"statistics is no table|scores"):
+        Batch.from_json({**good, "statistics": given})
+
+
+def test_statistics_of_joined_evaluations_join() -> None:
+    one, two = (
+        dataclasses.replace(
+            evaluated(n, 0.5, ids), statistics={"dark pixels": dict.fromkeys(ids, n)}
+        )
+        for n, ids in ((1, range(2)), (2, range(2, 4)))
+    )
+    (joined,) = merged([one, two])
+    np.testing.assert_array_equal(joined.statistic_row("dark pixels"), [1, 1, 2, 2])

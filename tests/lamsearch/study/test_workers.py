@@ -25,11 +25,12 @@ from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.policy import AllocationPolicy, SearchPolicy
 from lamsearch.report.summarize import summarize
 from lamsearch.report.summary import Summary
+from lamsearch.study import leases
+from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
 from lamsearch.study.history import History
 from lamsearch.study.leases import LEASE_SECONDS, Leases
 from lamsearch.study.proposal import Budget, Policy, Proposal
-from lamsearch.study.records import Batch
 from lamsearch.study.storage import open_storage
 from studies import begin
 
@@ -142,8 +143,8 @@ def test_the_lock_of_a_worker_killed_while_it_proposes_ends(
     kill(worker)
     if elsewhere:  # only on this machine it is seen at once that the owner is gone
         assert not study._lock.claim(study._study._study_id)
-        now = time.time
-        monkeypatch.setattr("time.time", lambda: now() + LEASE_SECONDS)
+        now = leases._now
+        monkeypatch.setattr(leases, "_now", lambda engine: now(engine) + LEASE_SECONDS)
     work(study, 3)
     assert_exactly(3, study._study.trials)
     assert {t.params["lam"] for t in study._study.trials} == {0.01, 0.02, 0.03}
@@ -189,10 +190,11 @@ def test_machines_of_one_name_do_not_take_each_other_for_dead(
     """Clones of a machine share its name and the number of their first process namespace."""
     read = Path.read_text
     monkeypatch.setattr(
-        Path, "read_text", lambda path: "other" if path.name == "boot_id" else read(path)
+        Path, "read_text", lambda path, **how: "x" if path.name == "boot_id" else read(path, **how)
     )
     elsewhere = Leases(open_storage(url))
-    monkeypatch.setattr(os, "getpid", lambda: 2**22)  # no process has this number here
+    # No process has this number here.
+    monkeypatch.setattr("lamsearch.study.leases.os.getpid", lambda: 2**22)
     assert elsewhere.claim(7)
     monkeypatch.undo()
     assert not Leases(open_storage(url)).claim(7)

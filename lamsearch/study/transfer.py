@@ -1,0 +1,126 @@
+"""Studies moved as files of JSON lines: to keep, into another database, or back after a fault."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from lamsearch.errors import SettingsError, StudyError
+from lamsearch.study.faults import storage_faults
+from lamsearch.study.leases import Leases
+from lamsearch.study.lines import StudyLines, read_lines, study_lines
+from lamsearch.study.manifest import bind_manifest, stored_manifest
+from lamsearch.study.storage import open_storage
+from lamsearch.study.stored import StoredStudy
+
+_BELONGS = ("confirms", "agreement")
+"""Entries of a manifest that name the study that this one belongs to."""
+
+
+def export_study(study: StoredStudy) -> Iterator[str]:
+    """Yield a study, its confirmations and the parts of an agreement, as lines.
+
+    Raises:
+        StudyError: If the storage fails.
+    """
+    facts = study.facts_of_all()
+    belonging = [
+        name
+        for name, each in facts.items()
+        if study.name in (stored_manifest(each).get(key) for key in _BELONGS)
+    ]
+    for name in (study.name, *belonging):
+        found = study.find_beside(name)
+        if found is not None:
+            with storage_faults(study.storage):
+                yield from study_lines(found._study)
+
+
+def write_lines(lines: Iterable[str], file: Path) -> int:
+    """Write lines into a file, whole or not at all, and return their number.
+
+    Raises:
+        SettingsError: If it cannot be written.
+    """
+    count = 0
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name[:64]}-", delete=False
+        ) as opened:
+            for line in lines:
+                opened.write(line + "\n")
+                count += 1
+        os.replace(opened.name, file)
+    except OSError as error:
+        raise SettingsError(f"cannot write {file}: {error.strerror}") from error
+    return count
+
+
+def import_studies(file: Path, storage: str) -> list[str]:
+    """Put the studies of a file into a database; what is there already stays.
+
+    Of a study that is there, trials and batches that it lacks are added.
+
+    Returns:
+        The names of the studies.
+
+    Raises:
+        StudyError: If the file is damaged, in which case nothing is imported; if the database holds
+            a study of a name with another manifest or other trials; or if a worker is at one.
+    """
+    found = read_lines(file)
+    database = open_storage(storage)
+    with storage_faults(storage):
+        for each in found:
+            _import(each, database)
+    return [each.name for each in found]
+
+
+def _import(given: StudyLines, database: BaseStorage) -> None:
+    study = optuna.create_study(
+        study_name=given.name, storage=database, direction="maximize", load_if_exists=True
+    )
+    with Leases(database, "study").exclusive(study._study_id):
+        if manifest := stored_manifest(given.facts):
+            bind_manifest(study, manifest)
+        for key in given.facts.keys() - study.user_attrs.keys():
+            study.set_user_attr(key, given.facts[key])
+        stored = study.get_trials(deepcopy=False)
+        first = min(given.trials, default=0)
+        if first > len(stored):
+            raise StudyError(
+                f"study '{given.name}' has {len(stored)} trials, and the file starts with trial "
+                f"{first}: import the earlier ones first"
+            )
+        for trial in given.trials.values():
+            if trial.number < len(stored):
+                _merge(trial, stored[trial.number], database, study.study_name)
+            else:
+                database.create_new_trial(study._study_id, template_trial=trial)
+
+
+def _merge(given: FrozenTrial, stored: FrozenTrial, database: BaseStorage, study: str) -> None:
+    """Add to a stored trial the attributes that it lacks, and the end if only the file has it."""
+    if given.params != stored.params:
+        raise StudyError(
+            f"trial {given.number} of study '{study}' has {stored.params}, in the file "
+            f"{given.params}: import it into another database"
+        )
+    if stored.state.is_finished():
+        return
+    leases, trial_id = Leases(database), stored._trial_id
+    if not leases.claim(trial_id):
+        raise StudyError(f"a worker is at study '{study}': stop it, and import again")
+    try:
+        for key in given.user_attrs.keys() - stored.user_attrs.keys():
+            database.set_trial_user_attr(trial_id, key, given.user_attrs[key])
+        if given.state.is_finished():
+            database.set_trial_state_values(trial_id, given.state, given.values)
+    finally:
+        leases.release(trial_id)
