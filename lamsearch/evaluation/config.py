@@ -4,34 +4,73 @@ from __future__ import annotations
 
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from lamsearch.config.fields import Config, option
+from lamsearch.config.fields import Config, Whole, option
 from lamsearch.errors import SettingsError
+from lamsearch.plain_text import shown
 
 LEAST_IMAGES = 2
 """Images that a paired interval needs."""
+
+LARGEST_IMAGES = 100_000
+"""Images at one λ; the plan of all of them is kept in memory."""
 
 AUTO = "auto"
 
 
 def _checked_images(images: Any) -> int | str:
+    if isinstance(images, str) and images == AUTO:
+        return AUTO
     is_number = isinstance(images, Integral) and not isinstance(images, bool)
-    if images != AUTO and not (is_number and images >= LEAST_IMAGES):
+    if not (is_number and images >= LEAST_IMAGES):
         least = f"a number of at least {LEAST_IMAGES}, since one image has no known error"
-        raise SettingsError(f"images {images!r} given, expected {least}, or {AUTO}")
-    return images if images == AUTO else int(images)
+        raise SettingsError(f"images {shown(images)} given, expected {least}, or {AUTO}")
+    if images > LARGEST_IMAGES:
+        raise SettingsError(f"images {shown(images)} given, expected at most {LARGEST_IMAGES:,}")
+    return int(images)
 
 
 def _checked_names(names: Any) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"also = {names!r} given, expected a list of names")
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"also = {shown(names)} given, expected a list of names")
     return tuple(names)
 
 
-class GenerationConfig(Config):
+def _checked_device(device: Any) -> str | None:
+    """Return a device by its name; a `torch.device` has that as its text."""
+    if device is None or isinstance(device, str):
+        return device
+    if type(device).__module__ != "torch":
+        raise SettingsError(f"device {shown(device)} given, expected a name such as cpu or cuda:1")
+    return str(device)
+
+
+class ModelsConfig(Config):
+    """Where models run, and whether code that settings name may.
+
+    Raises:
+        SettingsError: If an option is out of its range.
+    """
+
+    device: Annotated[str | None, BeforeValidator(_checked_device)] = option(
+        None,
+        "Device of the models; by default cuda, mps or cpu, the first there is.",
+        group="images",
+        metavar="D",
+    )
+    allow_code: bool = option(
+        False,
+        'Run rewards of your own, `class = "module:attribute"` in the settings; only for '
+        "settings that you trust.",
+        group="guards",
+        strict=True,
+    )
+
+
+class GenerationConfig(ModelsConfig):
     """What images are generated from, and where.
 
     Raises:
@@ -44,21 +83,15 @@ class GenerationConfig(Config):
         group="images",
         metavar="FILE",
     )
-    batch_size: int = option(
+    batch_size: Whole = option(
         64,
         "Images per call of the pipeline; halved whenever memory runs out.",
         group="images",
         metavar="N",
         ge=1,
-        expected="at least 1",
-    )
-    device: Annotated[
-        str | None, BeforeValidator(lambda device: None if device is None else str(device))
-    ] = option(
-        None,
-        "Device of the models; by default cuda, mps or cpu, the first there is.",
-        group="images",
-        metavar="D",
+        le=LARGEST_IMAGES,
+        expected=f"a whole number of at least 1, at most {LARGEST_IMAGES:,}",
+        strict=True,
     )
 
 
@@ -82,11 +115,37 @@ class ImagesConfig(GenerationConfig):
         "two share a third.",
         group="images",
     )
+    keep: int = option(
+        8,
+        "Images kept at every λ for reports and figures, the first of the plan; 0 for none.",
+        group="images",
+        metavar="N",
+        ge=0,
+        expected="at least 0",
+    )
     also: Annotated[tuple[str, ...], BeforeValidator(_checked_names)] = option(
         (),
         "Other rewards to record on the same images, separated by commas.",
         group="guards",
         metavar="NAMES",
+    )
+
+    ray: str | None = option(
+        None,
+        "Share the images of each evaluation among processes with one pipeline each: local starts "
+        "Ray on this machine, an address such as HOST:6379 or auto joins a cluster.",
+        group="images",
+        metavar="local|ADDRESS",
+        min_length=1,
+        expected="local, or the address of a Ray cluster",
+    )
+    actors: int | None = option(
+        None,
+        "Number of these processes; by default one per GPU, or one where there is no GPU.",
+        group="images",
+        metavar="N",
+        ge=1,
+        expected="at least 1",
     )
 
     @property
@@ -97,7 +156,21 @@ class ImagesConfig(GenerationConfig):
     @model_validator(mode="after")
     def _auto_has_its_own_plan(self) -> ImagesConfig:
         if self.is_auto and self.plan != "fixed":
-            raise SettingsError(f"plan {self.plan!r} given with images {AUTO}, which has its own")
+            raise SettingsError(
+                f"plan {shown(self.plan)} given with images {AUTO}, which has its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _actors_are_of_ray(self) -> Self:
+        if self.ray is None and self.actors is not None:
+            raise SettingsError(f"actors {self.actors} given without --ray: add --ray local")
+        if self.ray is not None and self.device is not None and ":" in self.device:
+            kind = self.device.partition(":")[0]
+            raise SettingsError(
+                f"device {self.device} given with --ray, which gives each process its own: "
+                f"expected {kind}"
+            )
         return self
 
 
@@ -108,13 +181,15 @@ class ConfirmationConfig(Config):
         SettingsError: If an option is out of its range.
     """
 
-    confirm: int = option(
+    confirm: Whole = option(
         0,
         "Held-out images at each of λ = 0, λ = 1 and λ*, once the search is done; 0 for none.",
         group="guards",
         metavar="N",
         ge=0,
-        expected=f"at least {LEAST_IMAGES} images",
+        le=LARGEST_IMAGES,
+        expected=f"at least {LEAST_IMAGES} images, at most {LARGEST_IMAGES:,}",
+        strict=True,
     )
     confirm_prompts: Path | None = option(
         None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,25 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 import deradiff
+from deradiff.step_schedule import first_steps
 from lamsearch.config.settings import SamplingSettings
-from lamsearch.errors import EvaluationError, SettingsError
+from lamsearch.errors import (
+    LamsearchError,
+    NoScoreError,
+    SettingsError,
+    first_line,
+)
 from lamsearch.evaluation.image_plan import PlannedImage
+from lamsearch.evaluation.image_statistics import image_statistics
+from lamsearch.evaluation.pixels import frames_of, is_usable
 from lamsearch.evaluation.prompt_encoder import Prompts
-from lamsearch.evaluation.step_schedule import first_steps
+from lamsearch.evaluation.rehearsal import rehearse
+from lamsearch.evaluation.shards import ShardQueue
 from lamsearch.rewards import Panel
+from lamsearch.rewards.memory import free_memory, is_out_of_memory
 from lamsearch.rewards.panel import PanelScores
-from lamsearch.study.records import Batch, Evaluation
+from lamsearch.study.batches import Batch
+from lamsearch.study.records import Evaluation
 
 OnImages = Callable[[float, Sequence[int], Sequence[Image | None]], None]
 """Takes λ, image ids, and images (of a video the middle frame); a missing image is None."""
@@ -33,7 +44,16 @@ OnWay = Callable[[str], None]
 Video = list[Image]
 """The frames of a video; an image is one frame."""
 
-_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Memory did not suffice for the images of one call.
+
+    Attributes:
+        reason: The first line of what the library said.
+    """
+
+    reason: str
 
 
 class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
@@ -52,8 +72,10 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         on_way: Called when it is known how the models are mixed.
 
     Raises:
-        SettingsError: If there is a negative prompt and the pipeline takes none; from `batches`, if
-            no way to mix the models is exact.
+        SettingsError: If there is a negative prompt and the pipeline takes none, or it refuses how
+            images are to be sampled; from `batches`, if no way to mix the models is exact.
+        NoScoreError: From `batches`, if there is no mixture at some λ.
+        EvaluationError: From `batches`, if the pipeline returns no pixels, or memory runs out.
     """
 
     def __init__(
@@ -74,6 +96,10 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         self._prompts = Prompts(
             anchor.pipe, plan, sampling.negative_prompt, as_text=anchor.has_own_condition
         )
+        if plan:
+            first = self._arguments(plan[:1])
+            rehearse(anchor.pipe, lambda: anchor.pipe(**first), steps=sampling.steps)
+        self._not_kept: LamsearchError | None = None
         self._realignment = anchor.realign()
 
     def __exit__(self, *_: object) -> None:
@@ -81,84 +107,96 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
 
     def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
         """Yield the scores of those images of an evaluation that it does not have yet."""
-        steps, lam = self._sampling.aligned_steps, evaluation.lam
-        realignment = self._realignment
+        queue = ShardQueue[Batch](
+            wanted_images(evaluation), self._batch_size, done=evaluation.scores
+        )
+        while (shard := queue.take()) is not None:
+            scored = self.score(evaluation.lam, shard.image_ids)
+            if isinstance(scored, Batch):
+                queue.complete(shard, scored)
+                yield from queue.due()
+                if self._not_kept is not None:  # only now that the scores are stored
+                    raise self._not_kept
+            else:
+                queue.halve(shard, scored.reason)
+                self._batch_size = queue.size
+
+    def score(self, lam: float, image_ids: Sequence[int]) -> Batch | OutOfMemory:
+        """Return the scores of images that are generated in one call of the pipeline."""
+        self._realign(lam)
+        planned = [self._plan[i] for i in image_ids]
+        began = time.perf_counter()
+        try:
+            videos = self._generate(planned)
+        except deradiff.InvalidMixtureError as error:
+            reason = "no mixture exists there: the models' variances differ too much for this lam"
+            raise NoScoreError(reason, lam) from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = first_line(error)
+        else:
+            scores = _scores(self._panel, videos, [image.prompt for image in planned])
+            images = [None if video is None else video[len(video) // 2] for video in videos]
+            self._show(lam, image_ids, images)
+            return Batch(
+                list(image_ids),
+                scores.objective.tolist(),
+                tracked={name: row.tolist() for name, row in scores.tracked.items()},
+                plan_size=len(self._plan),
+                statistics=image_statistics(images),
+                seconds=time.perf_counter() - began,
+            )
+        # Out of the handler: its traceback would keep the failed call's tensors alive.
+        free_memory()
+        return OutOfMemory(reason)
+
+    def _realign(self, lam: float) -> None:
+        steps, realignment = self._sampling.aligned_steps, self._realignment
         if steps is None:
             realignment.lam = lam
         else:
             realignment.lam = first_steps(lam, steps, lambda: realignment.step_index)
-        if evaluation.images is None:
-            raise ValueError(f"evaluation {evaluation.number} names no images to generate")
-        ids = [i for start, stop in evaluation.images for i in range(start, stop)]
-        start = 0
-        while start < len(ids):
-            planned = ids[start : start + self._batch_size]
-            todo = [self._plan[i] for i in planned if i not in evaluation.scores]
-            batch = self._score(evaluation.lam, todo) if todo else None
-            if batch is not None:
-                yield batch
-            if batch is not None or not todo:
-                start += len(planned)
 
-    def _score(self, lam: float, planned: Sequence[PlannedImage]) -> Batch | None:
-        """Return a scored batch; None where memory ran out, and the batch size is now halved."""
-        began = time.perf_counter()
+    def _show(self, lam: float, ids: Sequence[int], images: Sequence[Image | None]) -> None:
+        if self._on_images is None:
+            return
         try:
-            videos = self._generate(planned)
-            scores = _scores(self._panel, videos, [image.prompt for image in planned])
-        except RuntimeError as error:
-            if not any(sign in str(error) for sign in _MEMORY_SIGNS):
-                raise
-            reason = str(error)
-        else:
-            ids = [image.image_id for image in planned]
-            if self._on_images is not None:
-                self._on_images(lam, ids, [None if v is None else v[len(v) // 2] for v in videos])
-            tracked = {name: row.tolist() for name, row in scores.tracked.items()}
-            seconds = time.perf_counter() - began
-            return Batch(ids, scores.objective.tolist(), seconds, tracked, len(self._plan))
-        # Out of the handler: its traceback would keep the failed call's tensors alive.
-        self._shrink(len(planned), reason)
-        return None
-
-    def _shrink(self, failed: int, reason: str) -> None:
-        if failed == 1:
-            raise EvaluationError(
-                f"out of memory with a single image ({reason.splitlines()[0]}): use a smaller "
-                "dtype or image size"
-            )
-        self._batch_size = (min(failed, self._batch_size) + 1) // 2
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            self._on_images(lam, ids, images)
+        except LamsearchError as error:
+            self._not_kept = error
 
     def _generate(self, planned: Sequence[PlannedImage]) -> list[Video | None]:
-        sampling, pipe = self._sampling, self._anchor.pipe
+        try:
+            result = self._anchor.pipe(**self._arguments(planned))
+        except deradiff.InexactMixtureError as error:
+            raise SettingsError(f"these models cannot be mixed exactly: {error}") from error
+        self._say_way()
+        videos = frames_of(result, len(planned))
+        blocked = getattr(result, "nsfw_content_detected", None) or [False] * len(planned)
+        return [
+            None
+            if unsafe or not all(map(is_usable, video))
+            else VaeImageProcessor.numpy_to_pil(video)
+            for video, unsafe in zip(videos, blocked, strict=True)
+        ]
+
+    def _arguments(self, planned: Sequence[PlannedImage]) -> dict[str, Any]:
+        """Return what the pipeline is called with."""
+        sampling = self._sampling
         given = {
             "guidance_scale": sampling.guidance_scale,
             "height": sampling.height,
             "width": sampling.width,
             "num_frames": sampling.frames,
         }
-        try:
-            result = pipe(
-                **self._prompts.arguments(planned),
-                **{key: value for key, value in given.items() if value is not None},
-                num_inference_steps=sampling.steps,
-                generator=[torch.Generator().manual_seed(image.seed) for image in planned],
-                output_type="np",
-            )
-        except deradiff.InexactMixtureError as error:
-            raise SettingsError(f"these models cannot be mixed exactly: {error}") from error
-        self._say_way()
-        videos = _frames(result)
-        blocked = getattr(result, "nsfw_content_detected", None) or [False] * len(planned)
-        return [
-            None
-            if unsafe or not all(map(_is_usable, video))
-            else VaeImageProcessor.numpy_to_pil(video)
-            for video, unsafe in zip(videos, blocked, strict=True)
-        ]
+        return {
+            **self._prompts.arguments(planned),
+            **{key: value for key, value in given.items() if value is not None},
+            "num_inference_steps": sampling.steps,
+            "generator": [torch.Generator().manual_seed(image.seed) for image in planned],
+            "output_type": "np",
+        }
 
     def _say_way(self) -> None:
         way = self._realignment.way
@@ -167,11 +205,11 @@ class ImageEvaluation(AbstractContextManager["ImageEvaluation"]):
         self._way = way or self._way
 
 
-def _frames(result: Any) -> NDArray[np.float32]:
-    """Return generated pixels, (B, frames, h, w, c); an image is one frame."""
-    if (videos := getattr(result, "frames", None)) is not None:
-        return np.asarray(videos)
-    return np.asarray(result.images)[:, None]
+def wanted_images(evaluation: Evaluation) -> list[int]:
+    """Return the ids of all images of an evaluation, in increasing order."""
+    if evaluation.images is None:
+        raise ValueError(f"evaluation {evaluation.number} names no images to generate")
+    return [i for start, stop in evaluation.images for i in range(start, stop)]
 
 
 def _scores(panel: Panel, videos: Sequence[Video | None], prompts: Sequence[str]) -> PanelScores:
@@ -190,8 +228,3 @@ def _scores(panel: Panel, videos: Sequence[Video | None], prompts: Sequence[str]
     return PanelScores(
         means(scores.objective), {name: means(row) for name, row in scores.tracked.items()}
     )
-
-
-def _is_usable(pixels: NDArray[np.float32]) -> bool:
-    """Tell a picture (h, w, c) from one that is not finite, or of one colour, such as black."""
-    return bool(np.isfinite(pixels).all()) and np.ptp(pixels, axis=(0, 1)).max() > 1 / 255

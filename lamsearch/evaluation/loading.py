@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -15,12 +16,46 @@ from lamsearch.errors import SettingsError, first_line
 from lamsearch.evaluation.image_plan import PlannedImage
 from lamsearch.evaluation.images import ImageEvaluation, OnImages, OnWay
 from lamsearch.evaluation.manifest import images_manifest, panel_manifest
+from lamsearch.plain_text import shortened
 from lamsearch.rewards import Panel, load_panel
+from lamsearch.study.batches import Batch
+from lamsearch.study.records import Evaluation
+
+
+class Evaluates(Protocol):
+    """Yields scores at any λ."""
+
+    def batches(self, evaluation: Evaluation) -> Iterator[Batch]:
+        """Yield the scores of those images of an evaluation that it does not have yet."""
+        ...
+
+
+class Evaluator(Protocol):
+    """What a search and its confirmation evaluate with: models here, or those of actors."""
+
+    def evaluation(
+        self,
+        plan: Sequence[PlannedImage],
+        on_images: OnImages | None = None,
+        *,
+        on_way: OnWay | None = None,
+    ) -> AbstractContextManager[Evaluates]:
+        """Return the evaluation of a plan; a context manager."""
+        ...
+
+    @property
+    def reference_fingerprint(self) -> str:
+        """Digest of the weights of the reference's denoisers, whatever is loaded on top."""
+        ...
+
+    def manifest(self, plan: Sequence[PlannedImage]) -> dict[str, Any]:
+        """Return what the scores of the plan's images depend on, as JSON."""
+        ...
 
 
 @dataclass(frozen=True)
 class Models:
-    """What a search and its confirmation evaluate with.
+    """Models that are loaded in this process.
 
     Attributes:
         settings: The whole settings file.
@@ -75,6 +110,7 @@ def load_models(
     tracked: Sequence[str] = (),
     device: str,
     batch_size: int,
+    allow_code: bool = False,
 ) -> Models:
     """Load an anchor and rewards.
 
@@ -85,12 +121,13 @@ def load_models(
         tracked: Names of rewards to record beside it.
         device: Where the models run.
         batch_size: Images per call of the pipeline.
+        allow_code: Whether rewards of one's own may run, `module:attribute` in the settings.
 
     Raises:
-        SettingsError: If the anchor cannot be loaded.
+        SettingsError: If the anchor cannot be loaded, or a reward may not run.
         RewardError: If a reward cannot be loaded.
     """
-    panel = load_panel(settings, objective, tracked, device=device)
+    panel = load_panel(settings, objective, tracked, device=device, allow_code=allow_code)
     return Models(settings, anchor, load_anchor(anchor, device), panel, batch_size)
 
 
@@ -126,12 +163,13 @@ def usable_device(given: str | None) -> str:
     Raises:
         SettingsError: If they cannot.
     """
-    device = given or default_device()
+    device = default_device() if given is None else given
+    expected = "expected one that there is, such as cpu, cuda, cuda:1 or mps"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter without CUDA
-        expected = "expected one that there is, such as cpu, cuda, cuda:1 or mps"
-        raise SettingsError(f"device {device} given, {expected}: {first_line(error)}") from error
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each kind of device that is absent says so in its own way
+        reason = shortened(first_line(error), 200)
+        raise SettingsError(f"device {shortened(device)} given, {expected}: {reason}") from error
     return device
 
 

@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lamsearch.errors import RewardError, first_line
+from lamsearch.errors import RewardError
+from lamsearch.rewards.foreign_code import blamed_on
+from lamsearch.rewards.memory import free_memory, is_out_of_memory
+from lamsearch.study.batches import LARGEST_SCORE
+from lamsearch.study.score_arrays import score_array
 
-Scores = NDArray[np.float32]
+Scores = NDArray[np.floating[Any]]
+"""What a reward returns: float32 or float64, one score per image."""
 
 
 @runtime_checkable
@@ -24,10 +29,10 @@ class Reward(Protocol):
     """
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Return one score per image, (B,) float32; higher is better, and NaN means no score.
+        """Return one score per image, (B,) float32 or float64; higher is better, NaN = no score.
 
         Args:
-            images: B images.
+            images: B images; copies, which the reward may change.
             prompts: B texts, in the order of the images.
         """
         ...
@@ -47,39 +52,59 @@ class CheckedReward:
     name: str
     scale: str
 
-    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Return the reward's scores, (B,) float32; higher is better, and NaN means no score.
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the reward's scores, (B,) float64; higher is better, and NaN means no score.
+
+        The reward gets copies of the images. Where its memory runs out it gets half of them.
 
         Args:
             images: B images.
             prompts: B texts, in the order of the images.
 
         Raises:
-            RewardError: If the numbers of images and prompts differ, or the scores are not of
-                shape (B,) and float32 or float64, or one is infinite.
+            RewardError: If the numbers of images and prompts differ, the reward raises anything but
+                a `KeyboardInterrupt`, or the scores are not of shape (B,) and float32 or float64,
+                or one is infinite.
         """
         if len(images) != len(prompts):
             given = f"{len(images)} images but {len(prompts)} prompts given"
             raise RewardError(f"reward '{self.name}': {given}, expected one prompt per image")
         if not images:
-            return np.zeros(0, dtype=np.float32)
-        return self._checked(self.reward.score(images, prompts), len(images))
-
-    def _checked(self, scores: Any, count: int) -> Scores:
-        """Return the scores as (count,) float32, or raise RewardError."""
+            return np.zeros(0)
         try:
-            array = np.asarray(scores)
-        except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, a ragged list
-            given = f"returned a {type(scores).__name__} that is not an array"
-            raise RewardError(f"reward '{self.name}': {given}: {first_line(error)}") from error
-        # float16 resolves a score of 0.29 only to 2.4e-4, about the effect of λ.
-        if array.shape != (count,) or array.dtype not in (np.float32, np.float64):
-            given = f"returned shape {array.shape} of {array.dtype}"
-            expected = f"expected ({count},) of float32, one score per image"
-            raise RewardError(f"reward '{self.name}': {given}, {expected}")
-        if np.isinf(array).any():
-            raise RewardError(f"reward '{self.name}': returned an infinite score, expected numbers")
-        return array.astype(np.float32)
+            # A reward that edits its images must not change what other rewards or people see.
+            copies = [image.copy() for image in images]
+            with blamed_on(self.name):
+                return self._checked(self.reward.score(copies, list(prompts)), len(images))
+        except RewardError as error:
+            if not is_out_of_memory(error.__cause__):
+                raise
+            if len(images) == 1:
+                raise RewardError(
+                    f"{error} (with a single image): give the reward's model a smaller dtype, or "
+                    "run it on another device"
+                ) from error
+        # Out of the handler: its traceback would keep the failed call's tensors alive.
+        free_memory()
+        half = len(images) // 2
+        parts = [self.score(images[i], prompts[i]) for i in (slice(half), slice(half, None))]
+        return np.concatenate(parts)
+
+    def _checked(self, returned: object, count: int) -> NDArray[np.float64]:
+        """Return the scores as (count,) float64, or raise RewardError."""
+        expected = f"expected ({count},) of float32 or float64, one score per image"
+        try:
+            scores = score_array(returned)
+        except ValueError as error:
+            raise self._broken(f"{error}, {expected}") from error
+        if scores.shape != (count,):
+            raise self._broken(f"shape {scores.shape} of {np.asarray(returned).dtype}, {expected}")
+        if (np.abs(scores) > LARGEST_SCORE).any():
+            raise self._broken("an infinite score, expected finite numbers, or NaN for no score")
+        return scores
+
+    def _broken(self, given: str) -> RewardError:
+        return RewardError(f"reward '{self.name}': returned {given}")
 
 
 def as_reward(reward: object, name: str | None = None) -> CheckedReward:

@@ -62,9 +62,11 @@ class DualEncoder:
     @torch.inference_mode()
     def embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """Return unit embeddings, (B, D) float32; each distinct text is encoded only once."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
-        for batch in self._batches(new):
-            self._texts.update(zip(batch, self._text_batch(batch), strict=True))
+        for prompt in prompts:
+            # One by one: in a batch the last digits depend on the other texts, and with them on
+            # which images a process happens to score first.
+            if prompt not in self._texts:
+                (self._texts[prompt],) = self._text_batch([prompt])
         return torch.stack([self._texts[prompt] for prompt in prompts])
 
     def tokenize(self, prompts: Sequence[str]) -> Any:

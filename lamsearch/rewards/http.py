@@ -16,6 +16,7 @@ from PIL import Image
 from lamsearch.errors import RewardError
 from lamsearch.rewards.base import Scores
 from lamsearch.rewards.http_client import JSONClient
+from lamsearch.study.batches import LARGEST_SCORE
 
 INFO_KEYS = ("name", "version", "scale")
 
@@ -60,7 +61,7 @@ class HTTPReward:
         self.identity = {"server": info["name"], "version": info["version"]}
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
-        """Return the server's scores, (B,) float32; NaN for an image that it could not score.
+        """Return the server's scores, (B,) float64; NaN for an image that it could not score.
 
         Raises:
             RewardError: If the server fails, its answer is not what the protocol says, or its
@@ -71,7 +72,7 @@ class HTTPReward:
             self._batch(images[i : i + self.batch_size], prompts[i : i + self.batch_size])
             for i in starts
         ]
-        return np.concatenate([np.zeros(0, np.float32), *rows])
+        return np.concatenate([np.zeros(0), *rows])
 
     def _batch(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Scores:
         request = {"images": [png_text(image) for image in images], "prompts": list(prompts)}
@@ -84,16 +85,15 @@ class HTTPReward:
         if version != self.identity["version"]:
             changed = f"its version is now {version!r}, and was {self.identity['version']!r}"
             raise self._broken(f"{changed}; scores of two versions cannot be compared")
-        return np.array([self._number(score) for score in scores], dtype=np.float32)
+        return np.array([self._number(score) for score in scores], dtype=np.float64)
 
     def _number(self, score: Any) -> float:
-        """Return a score as a float, NaN for null; anything but a float32 number is refused."""
+        """Return a score as a float, NaN for null; anything but a usable number is refused."""
         if score is None:
             return float("nan")
-        if isinstance(score, int | float) and not isinstance(score, bool):
-            largest = float(np.finfo(np.float32).max)
-            if -largest <= score <= largest:  # False for NaN
-                return float(score)
+        is_number = isinstance(score, int | float) and not isinstance(score, bool)
+        if is_number and -LARGEST_SCORE <= score <= LARGEST_SCORE:  # False for NaN
+            return float(score)
         shown = repr(score)[:40]
         raise self._broken(f"the score {shown}, expected a finite number, or null for none")
 

@@ -49,6 +49,11 @@ class Panel:
         """Return the panel whose objective is a single reward."""
         return cls(Objective({reward.name: 1.0}), {reward.name: reward})
 
+    @classmethod
+    def empty(cls) -> Panel:
+        """Return the panel that scores nothing, for images that are only looked at."""
+        return cls(Objective({}), {})
+
     @property
     def tracked(self) -> list[str]:
         """Names of the rewards recorded beside the objective.
@@ -77,7 +82,8 @@ class Panel:
             for name, reward in self.rewards.items():
                 rows[name][present] = reward.score(given, texts)
         terms = [weight * rows[name] for name, weight in self.objective.weights.items()]
-        return PanelScores(np.sum(terms, axis=0), {name: rows[name] for name in self.tracked})
+        total = np.sum(terms, axis=0) if terms else np.full(len(images), np.nan)
+        return PanelScores(total, {name: rows[name] for name in self.tracked})
 
 
 def load_panel(
@@ -86,6 +92,7 @@ def load_panel(
     tracked: Sequence[str] = (),
     *,
     device: str | torch.device = "cpu",
+    allow_code: bool = False,
 ) -> Panel:
     """Load the rewards of an objective and the tracked ones, each once.
 
@@ -94,10 +101,12 @@ def load_panel(
         objective: The weighted sum of rewards to optimise.
         tracked: Names of rewards to record beside it.
         device: Where the rewards' models run.
+        allow_code: Whether rewards of one's own may run, `module:attribute` in the settings.
 
     Raises:
-        SettingsError: If the settings have no reward of some name.
+        SettingsError: If the settings have no reward of some name, or one may not run.
         RewardError: If a reward cannot be loaded.
     """
     chosen = [settings.reward(name) for name in dict.fromkeys([*objective.weights, *tracked])]
-    return Panel(objective, {each.name: load_reward(each, device) for each in chosen})
+    loaded = {each.name: load_reward(each, device, allow_code=allow_code) for each in chosen}
+    return Panel(objective, loaded)

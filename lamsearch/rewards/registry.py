@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lamsearch.config.settings import BUILT_IN_REWARDS, ENTRY_POINT_GROUP, RewardSettings
 from lamsearch.errors import RewardError
 from lamsearch.rewards.base import CheckedReward, as_reward
+from lamsearch.rewards.foreign_code import blamed_on
+from lamsearch.rewards.permission import installed_as, require_permission
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +27,9 @@ _BUILT_IN = {
 }
 
 
-def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") -> CheckedReward:
+def load_reward(
+    settings: RewardSettings, device: "str | torch.device" = "cpu", *, allow_code: bool = False
+) -> CheckedReward:
     """Load a reward onto a device.
 
     A class or function is called with the settings' options as keyword arguments, and with
@@ -34,10 +38,27 @@ def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") 
     Args:
         settings: The reward's table of the settings file.
         device: Where the reward's models run.
+        allow_code: Whether a `module:attribute` may run that is no installed entry point.
 
     Raises:
-        RewardError: If it cannot be found, loaded or called with these options.
+        SettingsError: If it may not.
+        RewardError: If it cannot be found, loaded or called with these options, or its code raises
+            anything but a `KeyboardInterrupt`.
     """
+    require_permission(settings, allow_code=allow_code)
+    with blamed_on(settings.name, "while it was loaded"):
+        return _loaded(settings, device)
+
+
+def default_model(kind: str) -> str | None:
+    """Return the hub id that a built-in reward loads by default, None where it loads none."""
+    if kind not in BUILT_IN_REWARDS:
+        return None
+    parameter = inspect.signature(_built_in(kind)).parameters.get("model")
+    return None if parameter is None else str(parameter.default)
+
+
+def _loaded(settings: RewardSettings, device: "str | torch.device") -> CheckedReward:
     target = _target(settings)
     if hasattr(target, "score") and not isinstance(target, type):
         if settings.options:
@@ -54,6 +75,8 @@ def load_reward(settings: RewardSettings, device: "str | torch.device" = "cpu") 
 def _target(settings: RewardSettings) -> Any:
     if settings.kind in BUILT_IN_REWARDS:
         return _built_in(settings.kind)
+    if (installed := installed_as(settings.kind)) is not None:
+        return installed.load()
     if ":" in settings.kind:
         return _attribute(settings)
     found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=settings.kind)

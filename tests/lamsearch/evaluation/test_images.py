@@ -16,12 +16,14 @@ from PIL.Image import Image
 import deradiff
 from lamsearch.config.expressions import parse_objective
 from lamsearch.config.settings import AnchorSettings, SamplingSettings, load_settings
-from lamsearch.errors import EvaluationError, SettingsError
+from lamsearch.errors import EvaluationError, RewardError, SettingsError
 from lamsearch.evaluation.image_plan import image_plan
+from lamsearch.evaluation.image_statistics import image_statistics
 from lamsearch.evaluation.images import ImageEvaluation
 from lamsearch.evaluation.loading import load_anchor
 from lamsearch.rewards import Panel, as_reward, load_panel, load_reward
-from lamsearch.study.records import Batch, Evaluation
+from lamsearch.study.batches import Batch
+from lamsearch.study.records import Evaluation
 from tiny_clip import pictures
 from tiny_pipelines import perturb
 from tiny_pipelines.videos import wan_with_text
@@ -301,3 +303,64 @@ def test_a_video_has_the_mean_score_of_its_frames() -> None:
             middle = shown[i]
             assert middle is not None
             assert np.asarray(middle) == pytest.approx(255 * video[2], abs=1.0)
+
+
+class Hungry(Brightness):
+    """A reward that says that memory has run out, on more images than it can take."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().score(images, prompts)
+
+
+def test_memory_that_a_reward_runs_out_of_is_not_blamed_on_the_image_size(anchor: Any) -> None:
+    calls: list[int] = []
+    handle = anchor.pipe.vae.decoder.register_forward_hook(lambda *_: calls.append(1))
+    assert evaluate(anchor, reward=as_reward(Hungry(2))) == evaluate(anchor)
+    assert len(calls) == 2  # no image is generated again for its sake
+    with pytest.raises(RewardError, match="reward 'Hungry': raised OutOfMemoryError: CUDA out"):
+        evaluate(anchor, reward=as_reward(Hungry(0)))
+    handle.remove()
+
+
+def test_a_reward_that_paints_changes_neither_scores_nor_what_people_see(anchor: Any) -> None:
+    class Paints(Brightness):
+        def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+            scores = super().score(images, prompts)
+            for image in images:
+                image.paste("white", (0, 0, *image.size))
+            return scores
+
+    seen: dict[str, list[bytes]] = {}
+    for reward in (Brightness(), Paints()):
+        kept = seen.setdefault(type(reward).__name__, [])
+        evaluate(
+            anchor,
+            reward=as_reward(reward),
+            on_images=lambda lam, ids, images, kept=kept: kept.extend(i.tobytes() for i in images),
+        )
+    assert seen["Paints"] == seen["Brightness"]
+
+
+def test_every_image_has_the_statistics_of_what_people_see(anchor: Any) -> None:
+    shown: dict[int, Any] = {}
+
+    def keep(lam: float, ids: Sequence[int], images: Sequence[Any]) -> None:
+        shown.update(zip(ids, images, strict=True))
+
+    with ImageEvaluation(
+        anchor,
+        PLAN,
+        Panel.of(as_reward(Brightness())),
+        sampling=SAMPLING,
+        batch_size=2,
+        on_images=keep,
+    ) as evaluation:
+        batches = list(evaluation.batches(at(0.4)))
+    for batch in batches:
+        assert batch.statistics == image_statistics([shown[i] for i in batch.image_ids])
+    assert sorted(shown) == list(range(len(PLAN)))
