@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from lamsearch.config.expressions import Constraint, parse_constraint
-from lamsearch.config.fields import Config, option
+from lamsearch.config.fields import Config, Whole, option, value_text
 from lamsearch.errors import SettingsError
+from lamsearch.plain_text import shown
 
 if TYPE_CHECKING:
     from lamsearch.surrogate.model import Surrogate
@@ -26,6 +27,8 @@ Acquisition = Literal["auto", "ei", "ucb", "kg"]
 Kernel = Literal["auto", "matern", "rbf"]
 Recommend = Literal["posterior", "observed"]
 Noise = Literal["paired", "homoscedastic"]
+
+LARGEST_BUDGET = 1_000_000
 
 _LARGEST_BOUND, _LEAST_WIDTH = 1e6, 1e-6
 """Limits of λ: larger or closer values would coincide after rounding."""
@@ -65,15 +68,15 @@ def parse_tolerance(epsilon: Any) -> Tolerance | None:
     """
     if epsilon is None or isinstance(epsilon, Tolerance):
         return epsilon
-    text = str(epsilon).strip()
+    text = str(epsilon).strip() if isinstance(epsilon, str | int | float) else ""
     relative = text.endswith("%")
     try:
         amount = float(text.removesuffix("%")) / (100 if relative else 1)
-    except ValueError:
+    except ValueError:  # no number, or a whole one of too many digits
         amount = math.nan
     if not (0 < amount < math.inf):
         raise SettingsError(
-            f"epsilon {epsilon!r} given, expected how much of the score may be lost: a number "
+            f"epsilon {shown(epsilon)} given, expected how much of the score may be lost: a number "
             "above 0, or a share of the curve's range such as 5%"
         )
     return Tolerance(amount, relative)
@@ -86,17 +89,17 @@ def checked_seed(seed: Any) -> int:
         SettingsError: If it is not a whole number from 0 to 2⁶³ − 1.
     """
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise SettingsError(f"seed {seed} given, expected 0 to 2⁶³ − 1")
+        raise SettingsError(f"seed {value_text(seed)} given, expected 0 to 2⁶³ − 1")
     return int(seed)
 
 
 def _checked_bounds(bounds: Any) -> tuple[float, float]:
     try:
-        low, high = (float(bound) for bound in bounds)
-    except (TypeError, ValueError):
+        low, high = (_number(bound) for bound in bounds)
+    except (TypeError, ValueError, OverflowError):
         low, high = math.nan, math.nan
     if not (max(abs(low), abs(high)) <= _LARGEST_BOUND and high - low >= _LEAST_WIDTH):
-        given = " ".join(f"{b:g}" if isinstance(b, float) else str(b) for b in _listed(bounds))
+        given = " ".join(map(value_text, _listed(bounds)))
         raise SettingsError(
             f"bounds {given} given, expected LO < HI: numbers up to "
             f"{_LARGEST_BOUND:g} that differ by {_LEAST_WIDTH:g} or more"
@@ -104,14 +107,25 @@ def _checked_bounds(bounds: Any) -> tuple[float, float]:
     return low, high
 
 
+def _number(bound: Any) -> float:
+    """Return a bound; text is none, though `float` would read it."""
+    if isinstance(bound, str | bytes | bool):
+        raise TypeError
+    return float(bound)
+
+
 def _listed(bounds: Any) -> list[Any]:
-    return list(bounds) if isinstance(bounds, list | tuple) else [bounds]
+    return list(bounds[:3]) if isinstance(bounds, list | tuple) else [bounds]
 
 
 def _parsed_constraint(constraint: Any) -> Constraint | None:
     if constraint is None or isinstance(constraint, Constraint):
         return constraint
-    return parse_constraint(str(constraint))
+    if not isinstance(constraint, str):
+        raise SettingsError(
+            f"constraint {shown(constraint)} given, expected text such as 'clip >= reference'"
+        )
+    return parse_constraint(constraint)
 
 
 class SearchConfig(Config):
@@ -121,13 +135,15 @@ class SearchConfig(Config):
         SettingsError: If an option is out of its range.
     """
 
-    budget: int = option(
+    budget: Whole = option(
         12,
         "Number of evaluations; with --images auto, of images.",
         group="search",
         metavar="N",
-        expected="a whole number of at least 1 evaluation",
+        expected=f"a whole number of at least 1 evaluation, at most {LARGEST_BUDGET:,}",
         ge=1,
+        le=LARGEST_BUDGET,
+        strict=True,
         exclude=True,
     )
     bounds: Annotated[tuple[float, float], BeforeValidator(_checked_bounds)] = option(

@@ -190,7 +190,7 @@ def _opening(
     free = [lam for lam in design if _is_clear(lam, occupied, clearance)]
     if free and _count_places(known, clearance) < INITIAL_DESIGN:
         return _rounded(free[0], config.bounds)
-    if evidence.lams:
+    if len(evidence.lams) > 1:  # one says nothing about differences, which are what is modelled
         return None
     return _rounded(_middle_of_widest_gap(occupied, config.bounds), config.bounds)
 

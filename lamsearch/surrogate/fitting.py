@@ -26,6 +26,9 @@ from lamsearch.surrogate.observations import Observations
 from lamsearch.surrogate.prior import DEFAULT_KERNEL, KERNELS, Prior
 from lamsearch.surrogate.standardization import Standardization
 
+_CELLS = 2**20
+"""Entries of the covariances that are computed in one step: more would leave the cache."""
+
 
 def fit_surrogate(
     observations: Observations,
@@ -96,4 +99,6 @@ def _log_evidence(prior: Prior, data: Data, *, homoscedastic: bool) -> Tensor:
     """Return the log evidence (N,) of the prior's nodes, up to a constant."""
     if homoscedastic:
         return prior.homoscedastic_evidence(data.lams, data.targets[0], data.noise[:, 0])
-    return condition(prior, data).log_evidence()
+    step = max(1, _CELLS // len(data.lams) ** 2)
+    nodes = torch.split(torch.arange(len(prior.nodes.lengthscale)), step)
+    return torch.cat([condition(prior.take(n), data.take(n)).log_evidence() for n in nodes])

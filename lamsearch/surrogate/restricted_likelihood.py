@@ -38,6 +38,9 @@ from lamsearch.surrogate.image_noise import correlations, parameter_grid
 _ROUNDINGS = 4
 """Units in the last place of the largest score by which rounding may move a deviation."""
 
+_CELLS = 2**20
+"""Entries of the correlations that are tried in one step: more would take memory for nothing."""
+
 _TIE = 1e-6
 """Log likelihoods that differ by less count as equal."""
 
@@ -85,18 +88,24 @@ def fit_noise(lams: Tensor, table: Tensor) -> NoiseFit | None:
     patterns, floor = missing_patterns(table), _rounding_variance(table)
     start, table = _rough_means(table)
     lengthscales, nuggets = parameter_grid((lams.max() - lams.min()).item() or 1.0)
-    correlation = correlations(lams, lengthscales, nuggets)
-    equations = normal_equations(correlation, table, patterns)
-    likelihood, corrections = _restricted_likelihood(equations, freedom, floor)
+    step = max(1, _CELLS // len(lams) ** 2)
+    found = [
+        _restricted_likelihood(
+            normal_equations(correlations(lams, *part), table, patterns), freedom, floor
+        )
+        for part in zip(torch.split(lengthscales, step), torch.split(nuggets, step), strict=True)
+    ]
+    likelihood, corrections = map(torch.cat, zip(*found, strict=True))
     best = _last_maximum(likelihood)
+    correlation = correlations(lams, lengthscales[best, None], nuggets[best, None])
     table = _without_effects(table - corrections[best, :, None])
-    sums = sum_images(correlation[best, None], table, patterns)
+    sums = sum_images(correlation, table, patterns)
     return NoiseFit(
         start=start + corrections[best],
         table=table,
         patterns=patterns,
         sums=sums,
-        correlation=correlation[best],
+        correlation=correlation[0],
         variance=sums.equations.squares.item() / freedom + floor,
         lengthscale=lengthscales[best].item(),
         nugget=nuggets[best].item(),
