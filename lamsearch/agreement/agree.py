@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Unpack
 
 from lamsearch.agreement.analysis import read_agreement
@@ -17,20 +16,29 @@ from lamsearch.agreement.config import AgreementConfig
 from lamsearch.agreement.family import Family
 from lamsearch.agreement.results import FamilyAgreement
 from lamsearch.config.expressions import Objective
+from lamsearch.config.places import Places
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.config.settings import AnchorSettings, Settings, find_settings, load_settings
 from lamsearch.errors import NoScoreError, SettingsError
 from lamsearch.evaluation.image_plan import GROWING, PlannedImage, image_plan
 from lamsearch.evaluation.loading import Models, load_anchor, usable_device
-from lamsearch.keywords import AgreeKeywords, FamilyProgress, check_keywords
+from lamsearch.keywords import AgreeKeywords, FamilyProgress, check_keywords, check_progress
 from lamsearch.loop import search_loop
+from lamsearch.plain_text import shown
 from lamsearch.report.quotes import store_quotes
 from lamsearch.rewards import Panel, load_panel
+from lamsearch.rewards.permission import require_permission
 from lamsearch.study.database import Study
 from lamsearch.study.fixed_lams import FixedLams
-from lamsearch.study.manifest import AGREEMENT_FACT, REFERENCE_FACT, agreement_betas, child_name
+from lamsearch.study.manifest import (
+    AGREEMENT_FACT,
+    COMMAND_FACT,
+    REFERENCE_FACT,
+    agreement_betas,
+    child_name,
+)
 from lamsearch.study.proposal import Budget
-from lamsearch.study.storage import DEFAULT_STORAGE
+from lamsearch.study.storage import chosen_storage
 
 _OF_AN_ANCHOR = ("anchor", "beta", "weights", "strength")
 """What may differ between the anchors of an agreement; all else is one for all of them."""
@@ -62,21 +70,30 @@ def agree(
     """
     check_keywords("agree", keywords, AgreeKeywords)
     options = AgreementConfig.select({**keywords})
-    given = keywords.get("config")
-    settings = load_settings(find_settings(None if given is None else Path(given)))
-    family = Family.from_settings(settings, _names(anchor))
-    rewards = _rewards(settings, _names(reward))
+    check_progress(keywords.get("progress"), FamilyProgress)
+    places = Places.select({**keywords})
+    settings = load_settings(find_settings(places.config))
+    family = Family.from_settings(settings, _names("anchor", anchor))
+    rewards = _rewards(settings, _names("reward", reward), allow_code=options.allow_code)
+    prompts = read_prompts(options.prompts or settings.require_prompts().file)
     device = usable_device(options.device)
-    name = keywords.get("study") or f"agreement-seed{options.seed}"
-    study = Study.create(name, keywords.get("storage") or DEFAULT_STORAGE)
+    name = places.study or f"agreement-seed{options.seed}"
+    study = Study.create(name, chosen_storage(places.storage))
     former = study.recall(AGREEMENT_FACT) or {"images": 0}
     family.require_fits(agreement_betas(study.facts_of_all(), name))
     images = max(former["images"], options.images)
-    plan = _plan(settings, options, images)
-    panel = load_panel(settings, Objective({rewards[0]: 1.0}), rewards[1:], device=device)
+    plan = image_plan(prompts, max(images, GROWING), options.seed)
+    panel = load_panel(
+        settings,
+        Objective({rewards[0]: 1.0}),
+        rewards[1:],
+        device=device,
+        allow_code=options.allow_code,
+    )
     work = _Work(study, family, settings, panel, plan, images, keywords.get("progress"))
     for member in family.anchors:
         work.evaluate(member, device, options.batch_size)
+    study.remember(COMMAND_FACT, _command(settings, family, list(rewards), options, name))
     found = read_agreement(study)
     if not found.notes:
         store_quotes(study, {each.reward: each.sentence for each in found.rewards})
@@ -132,18 +149,28 @@ class _Work:
         self.study.remember(AGREEMENT_FACT, {"images": self.images})
 
 
-def _names(given: Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def _names(option: str, given: Sequence[str]) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise SettingsError(f"{option} {shown(given)} given, expected a list of names")
+    return list(given)
 
 
-def _rewards(settings: Settings, names: Sequence[str]) -> list[str]:
+def _rewards(settings: Settings, names: Sequence[str], *, allow_code: bool) -> list[str]:
     if not names:
         raise SettingsError("no reward given, expected the names of one or more in the settings")
     for name in names:
-        settings.reward(name)
+        require_permission(settings.reward(name), allow_code=allow_code)
     return list(dict.fromkeys(names))
 
 
-def _plan(settings: Settings, options: AgreementConfig, images: int) -> tuple[PlannedImage, ...]:
-    file = options.prompts or settings.require_prompts().file
-    return image_plan(read_prompts(file), max(images, GROWING), options.seed)
+def _command(
+    settings: Settings, family: Family, rewards: list[str], options: AgreementConfig, study: str
+) -> list[str]:
+    """Return the words of the command line that reproduces the agreement."""
+    words = ["lamsearch", "agree"]
+    for member in family.anchors:
+        words += ["--anchor", member.name]
+    words += ["--reward", ",".join(rewards), *settings.flag, *options.flags()]
+    return [*words, "--study", study]

@@ -23,7 +23,7 @@ from lamsearch.agreement.words import sentence
 from lamsearch.errors import StudyError
 from lamsearch.report.summary import Note
 from lamsearch.study.database import Study
-from lamsearch.study.storage import redacted_url
+from lamsearch.study.urls import redacted_url
 
 RESAMPLES = 10_000
 GOOD_SHARE = 0.10

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lamsearch.config.fields import option
-from lamsearch.evaluation.config import LEAST_IMAGES, GenerationConfig
+from lamsearch.config.fields import Whole, option
+from lamsearch.evaluation.config import LARGEST_IMAGES, LEAST_IMAGES, GenerationConfig
 
 
 class AgreementConfig(GenerationConfig):
@@ -13,20 +13,24 @@ class AgreementConfig(GenerationConfig):
         SettingsError: If an option is out of its range.
     """
 
-    images: int = option(
+    images: Whole = option(
         500,
         "Images of every model, from scratch and emulated; the paper has 500. More of them later "
         "add to those there are.",
         group="images",
         metavar="N",
         ge=LEAST_IMAGES,
-        expected=f"at least {LEAST_IMAGES}",
+        le=LARGEST_IMAGES,
+        expected=f"at least {LEAST_IMAGES}, at most {LARGEST_IMAGES:,}",
+        strict=True,
     )
-    seed: int = option(
+    seed: Whole = option(
         0,
         "Seed of the images.",
         group="images",
         metavar="S",
         ge=0,
-        expected="an integer of at least 0",
+        lt=2**63,
+        expected="an integer of at least 0, below 2⁶³",
+        strict=True,
     )

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lamsearch.agreement.results import RewardAgreement
-from lamsearch.report.table import beta_text
+from lamsearch.plain_text import without_math
+from lamsearch.report.rows import beta_text
 
 _SIZE = (6.4, 4.4)
 _INSIDE, _OUTSIDE, _SCRATCH = "#2b5c8a", "#c1440e", "black"
@@ -56,7 +57,7 @@ def draw_lines(reward: RewardAgreement) -> Figure:
     panels[0, 0].set_ylim(low - 0.15 * reward.curve_range, None)
     panels[0, 0].legend(fontsize=7)
     figure.supxlabel("KL strength β", fontsize=10)
-    figure.supylabel(f"mean {reward.reward}", fontsize=10)
+    figure.supylabel(without_math(f"mean {reward.reward}"), fontsize=10)
     return figure
 
 
@@ -178,7 +179,7 @@ def draw_matrix(reward: RewardAgreement) -> Figure:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("target β")
     axes.set_ylabel("anchor β")
-    axes.set_title(f"{reward.reward}: emulated − from scratch", fontsize=9)
+    axes.set_title(without_math(f"{reward.reward}: emulated − from scratch"), fontsize=9)
     figure.colorbar(image, ax=axes, label="% of the curve's range", shrink=0.8)
     return figure
 
@@ -203,8 +204,8 @@ def save(figure: Figure, stem: Any) -> None:
 def _axes(x: str, y: str) -> tuple[Figure, Any]:
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes: Any = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_xlabel(without_math(x))
+    axes.set_ylabel(without_math(y))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     return figure, axes

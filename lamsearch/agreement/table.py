@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from deradiff.agreement import ErrorStatistics, Measure
 from lamsearch.agreement.results import Emulation, FamilyAgreement, RewardAgreement
-from lamsearch.report.table import beta_text
+from lamsearch.report.rows import beta_text
+from lamsearch.report.terminal import line
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Grid:
 
 def agreement_tables(found: FamilyAgreement) -> RenderableType:
     """Return what the terminal shows: matrices, statistics and the sentence of every reward."""
-    parts: list[RenderableType] = [Text(f"agreement {found.study}", style="bold")]
+    parts: list[RenderableType] = [line(f"agreement {found.study}", style="bold")]
     for reward in found.rewards:
         parts += [_table(grid) for grid in short_grids(reward)]
-        parts += [Text(reward.sentence, style="bold"), Text()]
-    parts += [Text(f"note: {note.text}", style="yellow") for note in found.notes]
+        parts += [line(reward.sentence, style="bold"), line("")]
+    parts += [line(f"note: {note.text}", style="yellow") for note in found.notes]
     return Group(*parts)
 
 
@@ -166,9 +166,9 @@ def _measure(measure: Measure | None) -> tuple[str, str, str]:
 
 
 def _table(grid: Grid) -> Table:
-    table = Table(title=Text(grid.title), title_justify="left", header_style="bold")
+    table = Table(title=line(grid.title), title_justify="left", header_style="bold")
     for column, heading in enumerate(grid.header):
-        table.add_column(Text(heading), justify="right" if column else "left", overflow="fold")
+        table.add_column(line(heading), justify="right" if column else "left", no_wrap=True)
     for cells in grid.rows:
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(line, cells))
     return table

@@ -11,9 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from lamsearch.report.rows import effective_beta
+from lamsearch.plain_text import without_math
+from lamsearch.report.rows import beta_text, effective_beta
 from lamsearch.report.summary import Summary
-from lamsearch.report.table import beta_text
+from lamsearch.report.table import lam_digits
 from lamsearch.surrogate.model import Surrogate
 
 _POINTS = 201
@@ -46,17 +47,23 @@ def draw(summary: Summary, gallery: Mapping[float, Sequence[Path | None]], outpu
         axes = figure.add_subplot(grid[panel, :], sharex=axes)
         _draw_curve(axes, other.surrogate, _OTHER)
         _mark_answer(axes, summary)
-        axes.set_ylabel(f"mean {other.name}")
+        axes.set_ylabel(without_math(f"mean {other.name}"))
     axes.set_xlabel("λ    (0 = reference, 1 = aligned)")
-    _draw_images(figure, grid, gallery=gallery, first_row=len(heights) - rows)
+    digits = lam_digits(summary) - 1
+    _draw_images(figure, grid, gallery=gallery, first_row=len(heights) - rows, digits=digits)
     if summary.notes:
-        text = "\n".join(fill(f"note: {note.text}", _LINE) for note in summary.notes)
+        text = "\n".join(fill(without_math(f"note: {note.text}"), _LINE) for note in summary.notes)
         figure.supxlabel(text, fontsize=8, x=0.01, ha="left")
     figure.savefig(output, dpi=150)
 
 
 def _draw_images(
-    figure: Figure, grid: Any, *, gallery: Mapping[float, Sequence[Path | None]], first_row: int
+    figure: Figure,
+    grid: Any,
+    *,
+    gallery: Mapping[float, Sequence[Path | None]],
+    first_row: int,
+    digits: int,
 ) -> None:
     """Draw one column of images per λ, below the curves."""
     for column, lam in enumerate(sorted(gallery)):
@@ -66,13 +73,13 @@ def _draw_images(
             if file is not None:
                 axes.imshow(imread(file), interpolation="nearest")
             if row == first_row:
-                axes.set_title(f"λ {lam:.2f}", fontsize=8)
+                axes.set_title(f"λ {lam:.{digits}f}", fontsize=8)
 
 
 def _draw_objective(axes: Any, summary: Summary) -> None:
     _draw_curve(axes, summary.surrogate, _CURVE)
     _mark_answer(axes, summary)
-    axes.set_ylabel(f"mean {summary.reward or 'score'}")
+    axes.set_ylabel(without_math(f"mean {summary.reward or 'score'}"))
     axes.margins(x=0.02)
     axes.legend(fontsize=8, loc="best", framealpha=0.9)
     if summary.beta is not None:
@@ -106,7 +113,8 @@ def _draw_curve(axes: Any, surrogate: Surrogate, color: str) -> None:
 
 
 def _mark_answer(axes: Any, summary: Summary) -> None:
-    low, high = summary.lam_interval
+    (low, high), digits = summary.lam_interval, lam_digits(summary)
     axes.axvspan(low, high, color=_ANSWER, alpha=0.10, linewidth=0)
-    label = f"λ* = {summary.lam:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    interval = f"{low:.{digits}f} to {high:.{digits}f}"
+    label = f"λ* = {summary.lam:.{digits}f}, 95 % interval {interval}"
     axes.axvline(summary.lam, color=_ANSWER, label=label)

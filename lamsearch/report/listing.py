@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from lamsearch.errors import LamsearchError, StudyError
 from lamsearch.report.summarize import summarize
+from lamsearch.report.terminal import line
 from lamsearch.study.database import Study
 from lamsearch.study.history import merged
 from lamsearch.study.manifest import agreement_betas, child_name
+
+_NAME_WIDTH = 40
+"""Characters of a name in one line of its cell."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,16 @@ def listing_table(rows: Sequence[StudyRow]) -> Table:
     """Return the rows as a table for the terminal."""
     table = Table(header_style="bold")
     for heading in ("study", "anchor", "reward", "evaluations", "λ*", "state"):
-        justify: Any = "right" if heading in ("evaluations", "λ*") else "left"
-        table.add_column(heading, justify=justify, overflow="fold")
+        is_number = heading in ("evaluations", "λ*")
+        justify: Any = "right" if is_number else "left"
+        width = None if is_number else _NAME_WIDTH
+        table.add_column(
+            heading, justify=justify, overflow="fold", no_wrap=is_number, max_width=width
+        )
     for row in rows:
         lam = "–" if row.lam is None else f"{row.lam:.3f}"
         cells = (row.name, row.anchor or "–", row.reward or "–", str(row.evaluations), lam)
-        table.add_row(*map(Text, (*cells, row.state)))
+        table.add_row(*map(line, (*cells, row.state)))
     return table
 
 

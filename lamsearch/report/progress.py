@@ -12,11 +12,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from lamsearch.evaluation.actor_state import ActorState
+from lamsearch.report.terminal import line
 from lamsearch.study.records import Evaluation
 
 
@@ -45,6 +48,8 @@ class SearchProgress:
         )
         self._task = self._progress.add_task("loading models", total=images)
 
+        self._actors: dict[int, TaskID] = {}
+
     def __enter__(self) -> Self:
         self._progress.start()
         return self
@@ -68,7 +73,7 @@ class SearchProgress:
 
     def mixing(self, way: str) -> None:
         """Print how the models are mixed."""
-        self._console.print(f"mixture  {way}", markup=False)
+        self._console.print(line(f"mixture  {way}"))
 
     def finished(self, evaluation: Evaluation) -> None:
         """Print the evaluation's mean score above the bar."""
@@ -82,8 +87,20 @@ class SearchProgress:
 
     def emulating(self, anchor: str, lams: int, images: int) -> None:
         """Begin a new bar for an anchor of a family."""
-        self._console.print(f"anchor {anchor}: {images} images at each of {lams} λs", markup=False)
+        self._console.print(line(f"anchor {anchor}: {images} images at each of {lams} λs"))
         self._progress.reset(self._task, total=images * lams)
+
+    def actor(self, state: ActorState) -> None:
+        """Show what an actor does in a line of its own; its news are printed above."""
+        if state.news is not None:
+            self._console.print(line(f"actor {state.number}  {state.news}"))
+        if state.number not in self._actors:
+            self._actors[state.number] = self._progress.add_task("", total=None)
+        self._progress.update(
+            self._actors[state.number],
+            description=f"  actor {state.number}: {state.activity}",
+            completed=state.images,
+        )
 
     def confirming(self, lams: int, images: int) -> None:
         """Begin a new bar for the held-out images."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lamsearch.report.summary import Note
@@ -30,11 +31,38 @@ def store_quotes(study: Study, sentences: Mapping[str, str]) -> None:
     study.remember(_QUOTES_FACT, {"time": time.time(), "sentences": dict(sentences)})
 
 
+@dataclass(frozen=True)
+class Quote:
+    """What an agreement says to a search.
+
+    Attributes:
+        study: Name of the agreement.
+        sentence: Its result in words.
+        otherwise: Settings with which its images were sampled otherwise.
+    """
+
+    study: str
+    sentence: str
+    otherwise: tuple[str, ...]
+
+
 def agreement_note(study: Study, reward: str | None) -> Note | None:
     """Return the note with the last agreement of the study's reference and reward, if any.
 
-    It says so if the images were sampled otherwise there. A reward of the same name that is
-    another one is not quoted.
+    It says so if the images were sampled otherwise there.
+    """
+    quote = find_quote(study, reward)
+    if quote is None:
+        return None
+    differ = ", ".join(quote.otherwise)
+    how = f" (sampled there with another setting of {differ})" if differ else ""
+    return Note("agreement", f"β/λ by '{quote.study}'{how}: {quote.sentence}")
+
+
+def find_quote(study: Study, reward: str | None) -> Quote | None:
+    """Return what the last agreement of the study's reference and reward says, if any.
+
+    A reward of the same name that is another one is not quoted.
     """
     reference = study.recall(REFERENCE_FACT)
     if reference is None or reward is None:
@@ -51,9 +79,8 @@ def agreement_note(study: Study, reward: str | None) -> Note | None:
     if not found:
         return None
     _, name, sentence, manifest = max(found, key=lambda each: each[0])
-    otherwise = [key for key in SAMPLING if manifest.get(key) != own.get(key)]
-    how = f" (sampled there with another setting of {', '.join(otherwise)})" if otherwise else ""
-    return Note("agreement", f"β/λ by '{name}'{how}: {sentence}")
+    otherwise = tuple(key for key in SAMPLING if manifest.get(key) != own.get(key))
+    return Quote(name, sentence, otherwise)
 
 
 def _reward_facts(manifest: Mapping[str, Any], reward: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class EvaluatedLam:
     Attributes:
         number: Number of the trial, from 0.
         lam: λ.
-        effective_beta: β/λ; infinite at λ = 0, None where there is no β.
+        effective_beta: β/λ; infinite at λ = 0, None where there is no β, and at λ < 0.
         value: Mean score R̂, comparable between λs also where images are missing at some of them.
         stderr: Standard error of `value` for comparisons with the other λs: what is left once the
             images' common effect is removed. None where nothing is known of it.
@@ -37,10 +37,19 @@ class EvaluatedLam:
 
 
 def effective_beta(beta: float | None, lam: float) -> float | None:
-    """Return β/λ, infinite at λ = 0; None where there is no β."""
-    if beta is None:
+    """Return β/λ, infinite at λ = 0; None where there is no β, or λ < 0 emulates no strength."""
+    if beta is None or lam < 0:
         return None
     return beta / lam if lam else math.inf
+
+
+def beta_text(beta: float | None) -> str:
+    """Return a KL strength for people: ∞ where it is infinite, – where there is none."""
+    if beta is None:
+        return "–"
+    if math.isinf(beta):
+        return "∞"
+    return f"{beta:.0f}" if abs(beta) >= 100 else f"{beta:.3g}"
 
 
 def evaluated_lams(

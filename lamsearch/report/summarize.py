@@ -10,13 +10,15 @@ import torch
 
 from lamsearch.bayesopt.config import FIVE_PERCENT, SearchConfig, Tolerance
 from lamsearch.bayesopt.evidence import Evidence
-from lamsearch.bayesopt.recommendation import Recommendation, recommend
+from lamsearch.bayesopt.recommendation import Recommendation, gain, recommend
 from lamsearch.errors import StudyError
 from lamsearch.report.confirmation import stored_confirmation
-from lamsearch.report.notes import answer_notes, stopped_early
+from lamsearch.report.notes import answer_notes, constant_notes, failed_note, stopped_early
+from lamsearch.report.onset import Onset, find_onset
+from lamsearch.report.people import peoples_answer
 from lamsearch.report.quotes import agreement_note
 from lamsearch.report.rows import effective_beta, evaluated_lams
-from lamsearch.report.summary import BestObserved, ConstraintCheck, Summary, Within
+from lamsearch.report.summary import BestObserved, ConstraintCheck, Note, Summary, Within
 from lamsearch.report.tracked_rewards import (
     TrackedReward,
     tracked_means,
@@ -24,21 +26,24 @@ from lamsearch.report.tracked_rewards import (
     tracked_surrogates,
 )
 from lamsearch.study.database import Study
-from lamsearch.study.history import merged
+from lamsearch.study.history import History, merged
 from lamsearch.study.proposal import Budget
 from lamsearch.study.records import Evaluation
-from lamsearch.study.storage import redacted_url
+from lamsearch.study.urls import redacted_url
 
 _IMAGE_LIMITED = 0.5
 """If only more images can reduce more than this share of the expected loss, they are the limit."""
 
 
-def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
+def summarize(
+    study: Study, tolerance: Tolerance | None = None, *, history: History | None = None
+) -> Summary:
     """Return the answer of a study, and its confirmation if the database holds one.
 
     Args:
         study: With at least one finished evaluation.
         tolerance: ε for `Summary.within`, by default 5 % of the curve's range.
+        history: What it holds, where that was read already.
 
     Raises:
         StudyError: If no evaluation is finished.
@@ -46,13 +51,14 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
     if study.is_agreement:
         raise StudyError(
             f"study '{study.name}' is an agreement of a family of anchors: lamsearch show prints "
-            "it, lamsearch agree -o FOLDER draws it"
+            "it, lamsearch plot -o FOLDER draws it"
         )
-    history, manifest = study.history(), study.manifest
+    history, manifest = history or study.history(), study.manifest
     bounds = manifest.get("bounds") or history.bounds or (0.0, 1.0)
-    evaluations = merged(history.within(bounds).finished)
+    inside = history.within(bounds)
+    evaluations = merged(inside.finished)
     if not evaluations:
-        raise StudyError(f"study '{study.name}' has no finished evaluation yet: run it first")
+        raise _without_answer(study, inside)
     config = SearchConfig.from_manifest({"bounds": bounds, **manifest})
     evidence = Evidence.from_evaluations(evaluations, config)
     answer = _answer(evidence, tolerance or FIVE_PERCENT)
@@ -74,13 +80,22 @@ def summarize(study: Study, tolerance: Tolerance | None = None) -> Summary:
         others=_tracked(evaluations, config, answer.lam),
         constraint=_constraint_check(evidence, answer.lam),
         confirmation=stored_confirmation(study, answer.lam),
+        people=peoples_answer(study.votes(), config, beta=manifest.get("beta")),
+        onset=_onset(evaluations, evidence, manifest.get("reward") or "score"),
         notes=(),
         beta=manifest.get("beta"),
         surrogate=evidence.surrogate,
     )
-    quote = agreement_note(study, summary.reward)
-    notes = (*answer_notes(summary), *([quote] if quote is not None else []))
+    notes = _notes(summary, evaluations, failed_note(inside), agreement_note(study, summary.reward))
     return dataclasses.replace(summary, notes=notes)
+
+
+def _notes(
+    summary: Summary, evaluations: Sequence[Evaluation], *further: Note | None
+) -> tuple[Note, ...]:
+    """Return all notes; first that a reward is constant, after which the others say little."""
+    constant = constant_notes(evaluations, summary.reward)
+    return (*constant, *answer_notes(summary), *(note for note in further if note is not None))
 
 
 def conclude(study: Study, config: SearchConfig, budget: Budget) -> Summary:
@@ -89,15 +104,21 @@ def conclude(study: Study, config: SearchConfig, budget: Budget) -> Summary:
     Raises:
         StudyError: If no evaluation is finished.
     """
-    summary = summarize(study, config.epsilon)
+    history = study.history()
+    summary = summarize(study, config.epsilon, history=history)
     if config.epsilon is None or summary.within.probability < config.confidence:
         return summary
-    left = budget.left(study.history())
+    left = budget.left(history)
     return (
         summary.with_note(stopped_early(left, budget, epsilon=config.epsilon))
         if left > 0
         else summary
     )
+
+
+def _without_answer(study: Study, history: History) -> StudyError:
+    failed = f" ({history.failed[-1].reason})" if history.failed else ""
+    return StudyError(f"study '{study.name}' has no finished evaluation yet{failed}: run it first")
 
 
 def _answer(evidence: Evidence, tolerance: Tolerance) -> Recommendation:
@@ -124,7 +145,7 @@ def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, An
         "lam_interval": answer.lam_interval,
         "gain_over_reference": answer.gain_over_reference if low <= 0 <= high else None,
         "gain_over_aligned": answer.gain_over_aligned if low <= 1 <= high else None,
-        "within": Within(answer.epsilon, answer.probability),
+        "within": Within(answer.epsilon, answer.probability, answer.expected_loss),
         "limited_by": "images" if (answer.plan_share or 0) > _IMAGE_LIMITED else None,
         "best_observed": BestObserved(*answer.best_observed),
     }
@@ -135,6 +156,14 @@ def _tracked(
 ) -> tuple[TrackedReward, ...]:
     surrogates = tracked_surrogates(evaluations, bounds=config.bounds)
     return tuple(tracked_reward(fitted, name, lam) for name, fitted in surrogates.items())
+
+
+def _onset(evaluations: Sequence[Evaluation], evidence: Evidence, reward: str) -> Onset | None:
+    """Return where the images leave the reference's range, if the reward is higher there."""
+    onset = find_onset(evaluations, bounds=evidence.config.bounds, objective=reward)
+    if onset is None or gain(evidence.surrogate, onset.lam, 0.0).value <= 0:
+        return None
+    return onset
 
 
 def _constraint_check(evidence: Evidence, lam: float) -> ConstraintCheck | None:

@@ -9,6 +9,8 @@ from typing import Any
 from lamsearch.bayesopt.recommendation import Gain
 from lamsearch.report.confirmation import Confirmation
 from lamsearch.report.json_form import NOT_JSON, to_json
+from lamsearch.report.onset import Onset
+from lamsearch.report.people import People
 from lamsearch.report.rows import EvaluatedLam
 from lamsearch.report.tracked_rewards import TrackedReward
 from lamsearch.surrogate.model import Surrogate
@@ -34,10 +36,12 @@ class Within:
     Attributes:
         epsilon: ε, in the units of the scores.
         probability: The probability.
+        expected_loss: Mean of max J − J(λ*).
     """
 
     epsilon: float
     probability: float
+    expected_loss: float
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class Note:
 
     Attributes:
         code: What kind it is, for programs: "bound", "image_noise", "few_images", "unfinished",
-            "stopped_early", "tracked_falls", "constraint_unmet", "no_beta", "agreement" or
-            "unconfirmed".
+            "stopped_early", "tracked_falls", "constraint_unmet", "no_beta", "agreement",
+            "failed", "constant", "people", "images_drift" or "unconfirmed".
         text: The sentence, for people.
     """
 
@@ -81,7 +85,7 @@ class Summary:
 
     Attributes:
         lam: λ*, the argmax of the posterior mean of J.
-        effective_beta: β/λ*; infinite at λ* = 0, None where there is no β.
+        effective_beta: β/λ*; infinite at λ* = 0, None where there is no β, and at λ* < 0.
         value: Estimate of J(λ*).
         value_stderr: Its standard error, for new images of the same kind.
         lam_interval: 95 % interval of λ*, under the model.
@@ -100,6 +104,9 @@ class Summary:
         others: The tracked rewards, at λ*.
         constraint: The constraint at λ*, None without one.
         confirmation: λ* on held-out images, None where it was not requested or is unfinished.
+        people: People's λ* from votes on the images, None where nobody voted.
+        onset: Where the kept images leave the reference's range while the reward is above that of
+            the reference; None where they do not, or nothing is known of it.
         notes: Caveats: what to know before trusting the answer.
         beta: The anchor's β, None where there is none. Not in the JSON.
         surrogate: The fitted model of J. Not in the JSON.
@@ -125,6 +132,8 @@ class Summary:
     others: tuple[TrackedReward, ...]
     constraint: ConstraintCheck | None
     confirmation: Confirmation | None
+    people: People | None
+    onset: Onset | None
     notes: tuple[Note, ...]
     beta: float | None = dataclasses.field(metadata=NOT_JSON)
     surrogate: Surrogate = dataclasses.field(repr=False, compare=False, metadata=NOT_JSON)
@@ -136,3 +145,9 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values; an infinite β is null."""
         return to_json(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the answer, its caveats and the curve."""
+        from lamsearch.report.html.notebook import small_html
+
+        return small_html(self)

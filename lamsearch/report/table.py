@@ -9,52 +9,61 @@ from rich.table import Table
 from rich.text import Text
 
 from lamsearch.report.confirmation import Confirmation
-from lamsearch.report.rows import EvaluatedLam, effective_beta
+from lamsearch.report.people import People
+from lamsearch.report.rows import EvaluatedLam, beta_text, effective_beta
 from lamsearch.report.summary import ConstraintCheck, Summary
+from lamsearch.report.terminal import line
 from lamsearch.report.tracked_rewards import TrackedReward
+
+_LEAST_DIGITS, _MOST_DIGITS = 3, 12
+"""Decimals of λ."""
 
 
 def summary_table(summary: Summary) -> RenderableType:
     """Return the evaluations in the order of λ, and under them the answer."""
-    # Text, not markup: names may hold brackets.
-    table = Table(title=Text(f"study {summary.study}"), title_justify="left", header_style="bold")
+    table = Table(title=line(f"study {summary.study}"), title_justify="left", header_style="bold")
     others = dict.fromkeys(name for e in summary.evaluations for name in e.others)
     scores = (summary.reward or "score", "stderr", *others)
     strength = () if summary.beta is None else ("β/λ",)
     for heading in ("#", "λ", *strength, *scores, "images", "missing"):
-        table.add_column(Text(heading), justify="right")
+        table.add_column(line(heading), justify="right", no_wrap=True)
+    digits = lam_digits(summary)
     best = min(summary.evaluations, key=lambda e: abs(e.lam - summary.lam))
     for evaluation in sorted(summary.evaluations, key=lambda e: e.lam):
-        table.add_row(*_cells(evaluation), style="green" if evaluation is best else "")
-    return Group(table, Text(), *_answer(summary), *_guards(summary), *_notes(summary))
+        cells = _cells(evaluation, digits=digits, has_beta=summary.beta is not None)
+        table.add_row(*cells, style="green" if evaluation is best else "")
+    return Group(table, line(""), *_answer(summary), *_guards(summary), *_notes(summary))
 
 
-def beta_text(beta: float | None) -> str:
-    """Return a KL strength for people: ∞ where it is infinite, – where there is none."""
-    if beta is None:
-        return "–"
-    if math.isinf(beta):
-        return "∞"
-    return f"{beta:.0f}" if abs(beta) >= 100 else f"{beta:.3g}"
+def lam_digits(summary: Summary) -> int:
+    """Return the decimals of λ that tell the evaluations apart, and fit the width of the bounds."""
+    low, high = summary.surrogate.bounds
+    digits = max(_LEAST_DIGITS, _LEAST_DIGITS - math.floor(math.log10(high - low)) - 1)
+    lams = {evaluation.lam for evaluation in summary.evaluations}
+    while digits < _MOST_DIGITS and len({round(lam, digits) for lam in lams}) < len(lams):
+        digits += 1
+    return digits
 
 
-def _interval_text(summary: Summary, beta: float) -> str:
-    """Return the 95 % interval of β/λ*, the smaller strength first; none is above that of λ = 0."""
+def _strength(summary: Summary, beta: float) -> str:
+    """Return β/λ* and its 95 % interval, the smaller strength first; none is above λ = 0's."""
+    if summary.effective_beta is None:
+        return "–   λ* < 0 emulates no strength"
     low, high = summary.lam_interval
     weak, strong = (effective_beta(beta, max(lam, 0.0)) for lam in (high, low))
-    return f"{beta_text(weak)} to {beta_text(strong)}"
+    interval = f"{beta_text(weak)} to {beta_text(strong)}"
+    return f"{beta_text(summary.effective_beta)}   95 % interval {interval}"
 
 
 def _reward(summary: Summary) -> str:
     return f"mean {summary.reward}" if summary.reward else "mean score"
 
 
-def _cells(evaluation: EvaluatedLam) -> tuple[str, ...]:
-    strength = evaluation.effective_beta
+def _cells(evaluation: EvaluatedLam, *, digits: int, has_beta: bool) -> tuple[str, ...]:
     return (
         str(evaluation.number),
-        f"{evaluation.lam:.3f}",
-        *(() if strength is None else (beta_text(strength),)),
+        f"{evaluation.lam:.{digits}f}",
+        *((beta_text(evaluation.effective_beta),) if has_beta else ()),
         f"{evaluation.value:.5f}",
         _figure(evaluation.stderr),
         *(_figure(value) for value in evaluation.others.values()),
@@ -64,15 +73,18 @@ def _cells(evaluation: EvaluatedLam) -> tuple[str, ...]:
 
 
 def _answer(summary: Summary) -> list[Text]:
-    low, high = summary.lam_interval
+    first, *others = answer_lines(summary)
+    return [line(first, style="bold"), *map(line, others)]
+
+
+def answer_lines(summary: Summary) -> list[str]:
+    """Return the answer in lines of text: λ*, β/λ*, J(λ*) and its gains, with their intervals."""
+    (low, high), digits = summary.lam_interval, lam_digits(summary)
     among = ", where the constraint holds" if summary.constraint is not None else ""
-    lines = [f"λ*    {summary.lam:.3f}   95 % interval {low:.3f} to {high:.3f}{among}"]
+    interval = f"{low:.{digits}f} to {high:.{digits}f}"
+    lines = [f"λ*    {summary.lam:.{digits}f}   95 % interval {interval}{among}"]
     if summary.beta is not None:
-        strength, interval = (
-            beta_text(summary.effective_beta),
-            _interval_text(summary, summary.beta),
-        )
-        lines.append(f"β/λ*  {strength}   95 % interval {interval}")
+        lines.append(f"β/λ*  {_strength(summary, summary.beta)}")
     lines.append(
         f"{_reward(summary)} at λ*  {summary.value:.5f} ± {summary.value_stderr:.5f} (stderr)"
     )
@@ -87,14 +99,23 @@ def _answer(summary: Summary) -> list[Text]:
     )
     observed = summary.best_observed
     lines.append(
-        f"best observed  λ {observed.lam:.3f} at {observed.value:.5f} (biased upward by noise)"
+        f"best observed  λ {observed.lam:.{digits}f} at {observed.value:.5f} "
+        "(biased upward by noise)"
     )
-    return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
+    return lines
+
+
+def answer_text(summary: Summary) -> str:
+    """Return the answer and its notes as Markdown."""
+    notes = [f"note: {note.text}" for note in summary.notes]
+    return "\n\n".join([*answer_lines(summary), *notes])
 
 
 def _guards(summary: Summary) -> list[Text]:
-    """Return what speaks for or against the answer: other rewards, constraint, held-out images."""
-    lines = [_tracked(tracked) for tracked in summary.others]
+    """Return what speaks for or against the answer: votes, other rewards, held-out images."""
+    people = summary.people
+    lines = [] if people is None else [line(people_line(people, lam_digits(summary)))]
+    lines += [_tracked(tracked) for tracked in summary.others]
     if summary.constraint is not None:
         lines.append(_constraint(summary.constraint))
     if summary.confirmation is not None:
@@ -102,37 +123,56 @@ def _guards(summary: Summary) -> list[Text]:
     return lines
 
 
+def people_line(people: People, digits: int) -> str:
+    """Return people's answer as a line.
+
+    Args:
+        people: What they prefer.
+        digits: Decimals of λ.
+    """
+    low, high = people.lam_interval
+    strength = f"   β/λ* {beta_text(people.effective_beta)}" if people.effective_beta else ""
+    votes = f"{people.votes} vote{'' if people.votes == 1 else 's'}"
+    raters = f"{people.raters} rater{'' if people.raters == 1 else 's'}"
+    ties = f"{people.ties} tie{'' if people.ties == 1 else 's'}"
+    return (
+        f"people's λ*  {people.lam:.{digits}f}   95 % interval {low:.{digits}f} to "
+        f"{high:.{digits}f}{strength}   ({votes} of {raters}, {ties})"
+    )
+
+
 def _tracked(tracked: TrackedReward) -> Text:
-    line = f"{tracked.name} at λ*  {tracked.value:.5f}"
+    text = f"{tracked.name} at λ*  {tracked.value:.5f}"
     if tracked.gain is None:
-        return Text(line)
+        return line(text)
     change = _change(tracked.gain.value, tracked.gain.interval)
-    return Text(f"{line}, against the reference {change}")
+    return line(f"{text}, against the reference {change}")
 
 
 def _constraint(check: ConstraintCheck) -> Text:
-    return Text(
+    return line(
         f"{check.text}: holds at λ* with probability {check.probability:.3f} "
         f"(required: {check.confidence:g})"
     )
 
 
 def _notes(summary: Summary) -> list[Text]:
-    return [Text(f"note: {note.text}", style="yellow") for note in summary.notes]
+    return [line(f"note: {note.text}", style="yellow") for note in summary.notes]
 
 
 def _confirmation(confirmation: Confirmation, summary: Summary) -> list[Text]:
-    means = "   ".join(f"λ {row.lam:.3f} {row.value:.5f}" for row in confirmation.values)
+    digits = lam_digits(summary)
+    means = "   ".join(f"λ {row.lam:.{digits}f} {row.value:.5f}" for row in confirmation.values)
     least, most = min(counts := [row.images for row in confirmation.values]), max(counts)
     images = f"{most}" if least == most else f"{least} to {most}"
     lines = [
-        Text(),
-        Text(f"held out: {images} images at each λ, of prompts new to the search"),
-        Text(f"{_reward(summary)}  {means}"),
+        line(""),
+        line(f"held out: {images} images at each λ, of prompts new to the search"),
+        line(f"{_reward(summary)}  {means}"),
     ]
     for d in confirmation.differences:
         against = f"{d.reward} at λ* against λ = {d.versus:g}"
-        lines.append(Text(f"{against}  {_change(d.value, d.interval)}"))
+        lines.append(line(f"{against}  {_change(d.value, d.interval)}"))
     return lines
 
 

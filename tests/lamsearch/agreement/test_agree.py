@@ -176,7 +176,7 @@ def test_an_extrapolation_without_usable_images_is_left_out(
     assert "b1000 at λ = 4" in found.notes[0].text
     assert [p.anchor for p in found.rewards[0].emulated_peaks] == ["b250", "b500"]
     monkeypatch.setattr(ImageEvaluation, "_generate", black_beyond(0.3))
-    with pytest.raises(NoScoreError, match=r"lam = 1 are missing"):
+    with pytest.raises(NoScoreError, match=r"lam = 1: 2 of 2 scores are missing"):
         agree(images=2, study="other")
     monkeypatch.setattr(ImageEvaluation, "_generate", inner)
     assert agree(images=2).notes == ()  # it is tried again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,11 @@ def test_command_line(
     (row,) = json.loads(capsys.readouterr().out)["studies"]
     assert row["name"] == "agreement-seed0"
     assert (row["evaluations"], row["state"]) == (10, "idle")
-    assert main(["plot", "agreement-seed0", "-o", "x.png"]) == 1
-    assert "is an agreement" in capsys.readouterr().err
+    assert main(["plot", "agreement-seed0", "-o", "again"]) == 0
+    for file in (tmp_path / "figures").glob("*.[cjm][sd]*"):
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+    assert (tmp_path / "again" / "clip-lines.svg").exists()
+    assert "wrote figures and tables to again" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -87,7 +91,7 @@ def test_searches_of_the_reference_quote_the_last_agreement(family: Path, agree:
     elsewhere = lamsearch.run("b500", "pickscore", 2, images=2, config=shorter, study="steps")
     (quote,) = [note.text for note in elsewhere.notes if note.code == "agreement"]
     assert "(sampled there with another setting of steps)" in quote
-    study = Study.open("b500-pickscore-seed0", STORAGE)
+    study = Study.create("b500-pickscore-seed0", STORAGE)
     rescaled = Study.create("rescaled", STORAGE)
     rescaled.bind({**study.manifest, "reward_options": {"prompt": "another"}})
     rescaled.remember("reference", study.recall("reference"))
@@ -151,3 +155,35 @@ def test_keywords_are_the_fields() -> None:
     assert {*AgreeKeywords.__annotations__} == {*AgreementConfig.model_fields} | places
     with pytest.raises(TypeError, match="unexpected keyword argument 'imagse'"):
         lamsearch.agree(["a", "b"], ["clip"], imagse=3)  # type: ignore[call-arg]
+
+
+NOISY = """
+import os
+import numpy as np
+
+class Noisy:
+    def score(self, images, prompts):
+        print("by print")
+        os.write(1, b"by os.write\\n")
+        return np.array([np.asarray(image).mean() for image in images])
+"""
+
+
+@pytest.mark.slow
+def test_what_a_reward_prints_stays_out_of_the_answer(
+    family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    shutil.copytree(family, tmp_path / "world")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    (tmp_path / "world" / "noisy_reward.py").write_text(NOISY)
+    settings = tmp_path / "world" / "lamsearch.toml"
+    settings.write_text(f'{settings.read_text()}[rewards.noisy]\nclass = "noisy_reward:Noisy"\n')
+    given = ["--anchor", "b500", "--anchor", "b1000", "--reward", "noisy", "--images", "2"]
+    assert main(["agree", *given, "--config", str(settings), "--json"]) == 2
+    assert "would run noisy_reward:Noisy" in capfd.readouterr().err
+    assert main(["agree", *given, "--config", str(settings), "--json", "--allow-code"]) == 0
+    printed = capfd.readouterr()
+    assert json.loads(printed.out)["rewards"][0]["reward"] == "noisy"
+    for how in ("print", "os.write"):
+        assert f"by {how}\n" in printed.err

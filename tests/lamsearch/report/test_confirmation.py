@@ -24,10 +24,10 @@ from lamsearch.report.confirmation import (
     read_confirmation,
 )
 from lamsearch.rewards.clip import CLIPReward
+from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
 from lamsearch.study.fixed_lams import FixedLams
 from lamsearch.study.proposal import Budget
-from lamsearch.study.records import Batch
 from studies import begin, finished
 
 PROMPTS = [f"prompt {i}" for i in range(20)]
@@ -92,8 +92,10 @@ def test_an_evaluation_that_failed_is_tried_again() -> None:
     first = begin(study, Budget(), FixedLams(lams, 2))
     assert first is not None
     study.record(first, Batch([0, 1], [math.nan] * 2))
+    again = study.finish(first)
+    study.record(again, Batch([0, 1], [math.nan] * 2))
     with pytest.raises(EvaluationError):
-        study.finish(first)
+        study.finish(again)
     assert make(study, lams, 2) == [(0.0, 0, 2), (1.0, 0, 2), (0.5, 0, 2)]
 
 
@@ -105,8 +107,9 @@ def test_more_images_that_are_all_missing_are_not_made_for_ever() -> None:
         more = begin(study, Budget(), policy)
         assert more is not None
         assert (more.lam, more.images) == (lam, ((2, 3),))
-        study.record(more, Batch([2], [math.nan]))
-        study.finish(more)
+        for _ in range(2):
+            study.record(more, Batch([2], [math.nan]))
+            more = study.finish(more)
     assert begin(study, Budget(), policy) is None
 
 

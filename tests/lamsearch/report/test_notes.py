@@ -69,6 +69,45 @@ def test_few_images_are_noted_and_plain_numbers_are_not() -> None:
     assert "few_images" not in codes(numbers)
 
 
+@pytest.mark.parametrize(
+    ("evaluate", "text"),
+    [
+        (lambda lam: 0.5, "score is constant: every score is 0.5 at every λ, so it tells no λ"),
+        (lambda lam: np.full(40, 0.5), "score is constant: every score is 0.5 at every λ"),
+        (lambda lam: EFFECTS, "score is constant: every image scores the same at every λ"),
+        (lambda lam: np.where(np.arange(40) == int(9 * lam), np.nan, EFFECTS), "every image"),
+    ],
+)
+def test_a_constant_reward_is_called_constant(
+    evaluate: Callable[[float], object], text: str, shown: Callable[[Summary], str]
+) -> None:
+    result = lamsearch.search(evaluate, budget=5)
+    assert codes(result)[0] == "constant"
+    assert text in result.notes[0].text
+    assert result.notes[0].text.endswith("and λ* means nothing")
+    assert "is constant: every" in shown(result)
+
+
+def test_a_reward_that_depends_on_lam_is_not_called_constant() -> None:
+    one_image = np.arange(40) == 3
+    for evaluate in (
+        lambda lam: lam,
+        lambda lam: np.full(40, lam),
+        lambda lam: EFFECTS + 1e-9 * lam * one_image,
+        lambda lam: 1e9 + 1e-6 * lam,
+    ):
+        assert "constant" not in codes(lamsearch.search(evaluate, budget=4))
+    assert "constant" not in codes(lamsearch.search(lambda lam: 0.5, budget=1))
+
+
+def test_a_constant_reward_beside_the_objective_is_noted_by_name() -> None:
+    result = lamsearch.search(lambda lam: {"score": rising(lam), "clip": EFFECTS}, budget=4)
+    texts = [note.text for note in result.notes if note.code == "constant"]
+    assert texts == [
+        "clip is constant: every image scores the same at every λ, so it tells no λ from another"
+    ]
+
+
 def test_a_search_that_stops_early_says_so() -> None:
     result = lamsearch.search(lambda lam: rising(lam) - lam**2, budget=30, epsilon="10%")
     assert len(result.evaluations) < 30

@@ -1,0 +1,188 @@
+"""What to do with an answer, against closed forms and draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lamsearch
+from lamsearch.bayesopt.recommendation import Gain
+from lamsearch.report.advice import (
+    Advice,
+    EmulationError,
+    advise,
+    passes,
+    probability_above_zero,
+    retrained_gain,
+)
+from lamsearch.report.advice_table import advice_table
+from lamsearch.report.advice_words import percent, sentences, with_sentences
+from lamsearch.report.costs import CostsConfig, GpuHours
+from lamsearch.report.onset import Onset
+from lamsearch.report.terminal import drawn
+
+COSTS = CostsConfig(alignment_cost="336 GPU-hours", price=2.5)
+IMAGES = 64
+
+
+def search(peak: float, noise: float = 0.01, **options: Any) -> lamsearch.Summary:
+    """A parabola with its maximum at `peak`, 64 images per λ."""
+    rng = np.random.default_rng(0)
+    effect = rng.normal(size=IMAGES)
+
+    def evaluate(lam: float) -> np.ndarray:
+        own = np.random.default_rng(int(1e6 * abs(lam))).normal(size=IMAGES)
+        return 0.5 + 0.1 * effect - 0.1 * (lam - peak) ** 2 + noise * own
+
+    summary = lamsearch.search(evaluate, beta=500, budget=8, **options)
+    return dataclasses.replace(summary, anchor="b500", seconds=8 * IMAGES * 2.0)
+
+
+@pytest.fixture(scope="module")
+def summary() -> lamsearch.Summary:
+    return search(0.5)
+
+
+def gain(value: float, stderr: float) -> Gain:
+    return Gain(value, stderr, (value - 1.96 * stderr, value + 1.96 * stderr))
+
+
+def test_probabilities_are_those_of_draws() -> None:
+    emulation = EmulationError("family", 0.004, 0.01, 6)
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.02, 0.008, 400_000) - rng.normal(0.004, 0.01, 400_000)
+    found = retrained_gain(gain(0.02, 0.008), emulation)
+    assert found.value == pytest.approx(draws.mean(), abs=1e-4)
+    assert found.stderr == pytest.approx(draws.std(), rel=0.01)
+    assert found.interval == pytest.approx(np.quantile(draws, [0.025, 0.975]).tolist(), abs=2e-4)
+    assert probability_above_zero(found) == pytest.approx((draws > 0).mean(), abs=0.003)
+
+
+def test_what_is_certain_has_probability_one_or_zero() -> None:
+    certain = [probability_above_zero(gain(value, 0.0)) for value in (-1.0, 0.0, 1.0)]
+    assert certain == [0.0, 0.5, 1.0]
+    assert [percent(p) for p in (0.0, 0.25, 1.0)] == ["under 0.1 %", "25.0 %", "over 99.9 %"]
+
+
+def test_a_sure_gain_is_kept_and_retraining_has_its_price(summary: lamsearch.Summary) -> None:
+    advice = advise(summary, costs=COSTS)
+    assert advice.verdict == "keep"
+    keep, retrain, aligned = (advice.choice(name) for name in ("keep", "retrain", "aligned"))
+    assert keep is not None
+    assert retrain is not None
+    assert aligned is not None
+    assert (keep.passes, retrain.passes, aligned.passes) == (2, 1, 1)
+    assert keep.gain == retrain.gain == summary.gain_over_aligned
+    assert (retrain.gpu_hours, retrain.price) == (336, 840)
+    low, high = summary.lam_interval
+    assert advice.beta_interval == pytest.approx((500 / high, 500 / low))
+    # Half of two seconds is saved per image.
+    assert advice.break_even_images == 336 * 3600
+    assert advice.left == summary.within.expected_loss
+    assert advice.left_probability == pytest.approx(1 - summary.within.probability)
+
+
+def test_without_costs_nothing_is_priced(summary: lamsearch.Summary) -> None:
+    advice = advise(summary, costs=CostsConfig())
+    retrain = advice.choice("retrain")
+    assert retrain is not None
+    assert (retrain.gpu_hours, retrain.price, advice.break_even_images) == (None, None, None)
+    assert any("not given (--alignment-cost)" in text for text in sentences(advice))
+
+
+def test_an_agreement_makes_retraining_less_sure(summary: lamsearch.Summary) -> None:
+    emulation = EmulationError("family", 0.01, 0.02, 6)
+    retrain = advise(summary, costs=COSTS, emulation=emulation).choice("retrain")
+    assert retrain is not None
+    assert retrain.gain is not None
+    assert summary.gain_over_aligned is not None
+    assert retrain.gain.value == pytest.approx(summary.gain_over_aligned.value - 0.01)
+    assert retrain.gain.stderr > 0.02
+    assert any(
+        "agreement 'family'" in text
+        for text in sentences(advise(summary, costs=COSTS, emulation=emulation))
+    )
+
+
+def with_gain(summary: lamsearch.Summary, value: float, stderr: float) -> lamsearch.Summary:
+    return dataclasses.replace(summary, gain_over_aligned=gain(value, stderr))
+
+
+def test_a_gain_that_is_not_sure_asks_for_images_or_for_nothing(
+    summary: lamsearch.Summary,
+) -> None:
+    likely = advise(with_gain(summary, 0.01, 0.01), costs=COSTS)
+    assert likely.verdict == "more_images"
+    assert likely.more_images is not None
+    assert advise(with_gain(summary, -0.01, 0.01), costs=COSTS).verdict == "aligned"
+    assert advise(with_gain(summary, 0.01, 0.001), costs=COSTS).verdict == "keep"
+
+
+@pytest.mark.parametrize(
+    ("peak", "lam", "verdict"), [(-0.5, 0.0, "reference"), (1.6, 1.0, "aligned")]
+)
+def test_at_the_ends_one_model_is_enough(peak: float, lam: float, verdict: str) -> None:
+    found = search(peak)
+    assert found.lam == lam
+    advice = with_sentences(advise(found, costs=COSTS))
+    assert advice.verdict == verdict
+    assert passes(lam) == 1
+    assert advice.choice("retrain") is None
+    assert advice.choice("export") is None
+    assert advice.break_even_images is None
+    assert advice.sentences[0].startswith(f"Use the {verdict}")
+
+
+def test_without_beta_there_is_no_strength_to_retrain_at(summary: lamsearch.Summary) -> None:
+    bare = dataclasses.replace(summary, beta=None, effective_beta=None)
+    advice = advise(bare, costs=COSTS)
+    assert advice.choice("retrain") is None
+    assert advice.beta_interval is None
+    assert advice.break_even_images is None
+    assert advice.choice("keep") is not None
+
+
+def test_bounds_that_leave_the_aligned_model_out_have_no_gain_over_it() -> None:
+    found = search(0.3, bounds=(0.0, 0.8))
+    advice = with_sentences(advise(found, costs=COSTS))
+    assert advice.verdict == "keep"
+    assert advice.choice("aligned") is None
+    assert advice.more_images is not None
+    assert advice.more_images.versus == 0
+    assert drawn(advice_table(advice))
+
+
+def test_an_alarm_below_the_answer_is_passed_on(summary: lamsearch.Summary) -> None:
+    below, above = Onset(0.2, (0.1, 0.3), (), 64), Onset(0.9, (0.8, 1.0), (), 64)
+    told = [
+        advise(dataclasses.replace(summary, onset=onset), costs=COSTS) for onset in (below, above)
+    ]
+    assert [advice.onset for advice in told] == [below, None]
+    assert sum("Look at the images first" in text for text in sentences(told[0])) == 1
+    assert not any("Look at the images" in text for text in sentences(told[1]))
+
+
+def test_a_strength_of_zero_lam_is_null_in_json(summary: lamsearch.Summary) -> None:
+    wide = dataclasses.replace(summary, lam_interval=(0.0, 0.9))
+    advice: Advice = with_sentences(advise(wide, costs=COSTS))
+    stored = json.loads(json.dumps(advice.to_json(), allow_nan=False))
+    assert advice.beta_interval is not None
+    assert advice.beta_interval[1] == math.inf
+    assert stored["beta_interval"][1] is None
+    assert stored["sentences"] == list(advice.sentences)
+    assert "∞" in " ".join(advice.sentences)
+
+
+def test_the_table_has_a_row_per_choice(summary: lamsearch.Summary) -> None:
+    text = drawn(advice_table(with_sentences(advise(summary, costs=COSTS))))
+    for words in ("aligned, λ = 1", "keep λ*", "export merged", "retrain at β", "840.00"):
+        assert words in text
+
+
+def test_costs_have_one_form() -> None:
+    assert COSTS.alignment_cost == GpuHours(336.0)
