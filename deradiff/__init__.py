@@ -2,6 +2,7 @@
 
 from deradiff.anchor import Anchor, fingerprint, load_anchor
 from deradiff.dpo import DPOSettings, PreferencePair, diffusion_dpo_loss
+from deradiff.exports.realigned_folder import RealignedPipeline, load, save_realigned
 from deradiff.gaussian import Gaussian, InvalidMixtureError, geometric_mixture, kl_divergence
 from deradiff.options import AnchorError, PipelineOptions
 from deradiff.realignment import InexactMixtureError, Realignment, realign
@@ -20,14 +21,17 @@ __all__ = [
     "InvalidMixtureError",
     "PipelineOptions",
     "PreferencePair",
+    "RealignedPipeline",
     "Realignment",
     "Step",
     "diffusion_dpo_loss",
     "fingerprint",
     "geometric_mixture",
     "kl_divergence",
+    "load",
     "load_anchor",
     "realign",
     "realigned_steps",
     "reverse_step",
+    "save_realigned",
 ]

@@ -6,9 +6,9 @@
 | m, S | `mean`, `covariance` | moments of one set of features, S with N − 1 | (D,), (D, D) |
 | σ | `bandwidth` | bandwidth of the kernel k = exp(−‖x − y‖²/(2σ²)) | () |
 
-Which features to use is the caller's choice: InceptionV3's pool features give the FID of
-the literature, CLIP's image embeddings of unit length give CMMD. Both distances are symmetric, and
-numbers with different features or numbers of images are not comparable.
+Which features to use is the caller's choice: InceptionV3's pool features (`inception_features`)
+give the FID of the literature, CLIP's image embeddings of unit length give CMMD. Both distances are
+symmetric, and numbers with different features or numbers of images are not comparable.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -48,19 +49,16 @@ def load_pipeline(reference: str, options: PipelineOptions) -> DiffusionPipeline
     Raises:
         AnchorError: If something cannot be loaded, or a scheduler setting is unknown.
     """
-    try:
+    with loading(f"reference {reference}"):
         pipe = _load_reference(reference, options)
-    except AnchorError as error:
-        raise AnchorError(f"reference {reference}: {error}") from error
-    except _FAILURES as error:
-        raise AnchorError(
-            f"reference {reference}: cannot be loaded: {first_line(error)}"
-        ) from error
+    for component in pipe.components.values():
+        if isinstance(component, nn.Module):
+            in_own_memory(component)
     _STORED[pipe] = pipe.scheduler
     if options.scheduler or options.scheduler_config:
         chosen = scheduler_class(options.scheduler) if options.scheduler else type(pipe.scheduler)
         _require_known_config(chosen, options.scheduler_config)
-        pipe.scheduler = chosen.from_config(pipe.scheduler.config, **options.scheduler_config)
+        pipe.scheduler = _scheduler(chosen, pipe.scheduler, options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -101,6 +99,30 @@ def load_aligned(
     return found
 
 
+def in_own_memory(module: nn.Module) -> nn.Module:
+    """Copy weights that are mapped from a file, and return the module.
+
+    Where a tensor lies in a file decides how it is aligned, which decides how kernels round: the
+    same weights in another file would give other last digits.
+    """
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.device.type == "cpu":
+                weight.data = weight.data.clone()
+    return module
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn what libraries raise for files that are not as they expect into an AnchorError."""
+    try:
+        yield
+    except AnchorError as error:
+        raise AnchorError(f"{what}: {error}") from error
+    except _FAILURES as error:
+        raise AnchorError(f"{what}: cannot be loaded: {first_line(error)}") from error
+
+
 def _load_reference(reference: str, options: PipelineOptions) -> DiffusionPipeline:
     extra: dict[str, Any] = {"dtype": getattr(torch, options.dtype)}
     safe = _only_safe(options)
@@ -121,16 +143,12 @@ def _load_parts(
     pipe: DiffusionPipeline, location: str, names: list[str], options: PipelineOptions
 ) -> dict[str, nn.Module | str]:
     """Return the named denoisers of one location, and its text encoders that differ."""
-    try:
+    with loading(f"aligned {location}"):
         path = Path(location).expanduser()
         if path.is_file():
             beside = (p.name for p in path.parent.iterdir() if p.is_file())
             return _from_file(pipe, Source(path.parent, tuple(beside)), path.name, names, options)
         return _from_folder(pipe, open_source(location), names, options)
-    except AnchorError as error:
-        raise AnchorError(f"aligned {location}: {error}") from error
-    except _FAILURES as error:
-        raise AnchorError(f"aligned {location}: cannot be loaded: {first_line(error)}") from error
 
 
 def _from_file(
@@ -166,6 +184,15 @@ def _require_one(pipe: DiffusionPipeline, names: list[str]) -> None:
             f"{type(pipe).__name__} has the denoisers {', '.join(names)}: give a location for "
             "each, as aligned = { " + ", ".join(f'{name} = "…"' for name in names) + " }"
         )
+
+
+def _scheduler(chosen: Any, stored: Any, options: PipelineOptions) -> Any:
+    try:
+        return chosen.from_config(stored.config, **options.scheduler_config)
+    except (*_FAILURES, ArithmeticError, AssertionError) as error:
+        given = ", ".join(f"{key} = {value!r}" for key, value in options.scheduler_config.items())
+        what = f"scheduler_config {given}" if given else "the stored configuration"
+        raise AnchorError(f"{chosen.__name__} does not take {what}: {first_line(error)}") from error
 
 
 def _stored(pipe: DiffusionPipeline) -> Any:

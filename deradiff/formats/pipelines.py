@@ -56,7 +56,7 @@ def require_same_sampling(
                 f"{name} differs: the reference's pipeline has {ours}, the aligned one {value}"
             )
     if (root / "scheduler" / "scheduler_config.json").is_file():
-        scheduler = _class(index["scheduler"]).from_pretrained(root / "scheduler")
+        scheduler = component_class(index["scheduler"]).from_pretrained(root / "scheduler")
         chosen = {*options.scheduler_config, *(["timestep_spacing"] if options.scheduler else [])}
         require_same_schedule(stored_scheduler, scheduler, chosen=chosen)
         if options.scheduler is None:
@@ -64,7 +64,7 @@ def require_same_sampling(
     vae = root / "vae" / "config.json"
     if vae.is_file() and getattr(pipe, "vae", None) is not None:
         # Versions of diffusers differ in whether they write settings that have their default.
-        parameters = inspect.signature(_class(index["vae"]).__init__).parameters.values()
+        parameters = inspect.signature(component_class(index["vae"]).__init__).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         require_same_latents(pipe.vae.config, {**defaults, **json.loads(vae.read_text())})
 
@@ -91,15 +91,15 @@ def differing_components(
         ours = mine[name]
         folder = source.within(name)
         if isinstance(ours, nn.Module):
-            component = _differing_module(ours, folder, _class(entry), options)
+            component = _differing_module(ours, folder, component_class(entry), options)
         else:
-            component = _differing_tokenizer(ours, folder, _class(entry))
+            component = _differing_tokenizer(ours, folder, component_class(entry))
         if component is not None:
             found[name] = component
     return found
 
 
-def _class(entry: list[str]) -> Any:
+def component_class(entry: list[str]) -> Any:
     """Return the class that an entry of a pipeline's index names: [library, class]."""
     library, name = entry
     places = [diffusers if library == "diffusers" else transformers]

@@ -15,6 +15,7 @@ from deradiff.agreement import (
     Comparison,
     ErrorStatistics,
     Measure,
+    Scale,
     summarize_agreement,
 )
 
@@ -125,6 +126,16 @@ def test_the_paper_s_relative_differences(reward: str) -> None:
     for comparison, printed in zip(table_2(reward), TABLE_2[reward][2], strict=True):
         relative = 100 * abs(comparison.difference) / comparison.original
         assert relative == pytest.approx(printed, abs=100 * 1e-4 / comparison.original)
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "percent"),
+    [(0.3734, 0.001604, 0.430), (0.2906, 0.000770, 0.265), (0.2305, 0.000355, 0.154)],
+)
+def test_the_paper_s_table_1(mean: float, error: float, percent: float) -> None:
+    """SDXL under CLIP, HPS and PickScore, in percent of the paper's means of these rewards."""
+    found = Scale(mean, None).measure(error).percent_of_mean
+    assert found == pytest.approx(percent, abs=6e-4)
 
 
 @pytest.mark.parametrize("table", TABLES)
