@@ -1,0 +1,1 @@
+"""Studies as optuna-dashboard shows them best; the database is only read."""

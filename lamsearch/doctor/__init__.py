@@ -1,0 +1,1 @@
+"""What an installation needs before a search: every check is data, and none stops another."""

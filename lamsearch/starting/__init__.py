@@ -1,0 +1,1 @@
+"""A first settings file, written from what lies in a folder and in the hub's cache."""

@@ -1,0 +1,1 @@
+"""Experiment trackers that follow a search: TensorBoard, W&B, Trackio, MLflow and others."""
