@@ -1,9 +1,13 @@
 """Find the alignment strength β/λ* that your reward likes best, from one aligned model."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+# Not from typing, which takes longer to import than Ctrl-C may take to be heard.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from lamsearch.agreement.agree import agree
     from lamsearch.agreement.results import FamilyAgreement
     from lamsearch.bayesopt.optuna_sampler import LamSampler
@@ -37,6 +41,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch and diffusers take seconds to import."""
+    from importlib import import_module
+
     if name == "__version__":
         return import_module("importlib.metadata").version("lamsearch")
     if name not in _HOMES:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from lamsearch.evaluation.image_plan import GROWING, PlannedImage
-from lamsearch.evaluation.loading import Models
+from lamsearch.evaluation.loading import Evaluator
 from lamsearch.loop import Progress, search_loop
 from lamsearch.report.confirmation import (
     confirmation_lams,
@@ -28,7 +28,7 @@ def confirm(
     summary: Summary,
     study: Study,
     *,
-    models: Models,
+    models: Evaluator,
     plan: Sequence[PlannedImage],
     images: int,
     progress: Progress | None = None,

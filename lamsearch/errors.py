@@ -5,11 +5,15 @@
     │   └── PromptError      a prompt file that cannot be read
     ├── RewardError          a reward that cannot be loaded, or scores that break its contract
     ├── StudyError           a study that cannot be opened, resumed or found
-    └── EvaluationError      images could not be generated or scored at some λ
-        └── NoScoreError     all scores of a λ are missing
+    │   └── TakenOverError   an evaluation that another worker has taken over
+    ├── EvaluationError      images could not be generated or scored at some λ
+    │   └── NoScoreError     a λ cannot be scored
+    └── ExportError          an export cannot be written
 
 Everything but `SettingsError` ends the command line with exit status 1.
 """
+
+from __future__ import annotations
 
 
 class LamsearchError(Exception):
@@ -32,12 +36,16 @@ class StudyError(LamsearchError):
     """A study cannot be opened, resumed or found."""
 
 
+class TakenOverError(StudyError):
+    """Another worker has taken an evaluation over; it is no longer this one's."""
+
+
 class EvaluationError(LamsearchError):
     """Images could not be generated or scored."""
 
 
 class NoScoreError(EvaluationError):
-    """All scores of a λ are missing.
+    """A λ cannot be scored: most of its images are missing, or its mixture does not exist.
 
     Attributes:
         lam: That λ.
@@ -47,7 +55,31 @@ class NoScoreError(EvaluationError):
         super().__init__(message)
         self.lam = lam
 
+    def __reduce__(self) -> tuple[type[NoScoreError], tuple[str, float]]:
+        """Let the error be sent from one process to another, with its λ."""
+        return type(self), (str(self), self.lam)
 
-def first_line(error: Exception) -> str:
+
+class ExportError(LamsearchError):
+    """An export cannot be written, as where the disk is full."""
+
+
+def first_line(error: BaseException) -> str:
     """Return the first line of a library's error message, which may go on for many."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return next(iter(message_of(error).strip().splitlines()), type(error).__name__)
+
+
+def described(error: BaseException) -> str:
+    """Return the class of an error and the first line of its message."""
+    line, name = first_line(error), type(error).__name__
+    return name if line == name else f"{name}: {line}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's message; none where it raises itself when it is asked for it."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as another:
+        return f"(its message cannot be shown: {type(another).__name__})"

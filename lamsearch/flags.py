@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -11,8 +11,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from lamsearch.config.fields import Config
+from lamsearch.plain_text import shown
 
-GROUPS = ("search", "images", "guards")
+_LONGEST_NUMBER = 18
+
+GROUPS = ("search", "images", "guards", "voting")
 """Headings of the fields' flags, in order."""
 
 
@@ -31,16 +34,22 @@ def add_flags(
         configs: Configs whose fields become flags.
         required: Fields that must be given.
     """
-    groups = {heading: parser.add_argument_group(heading) for heading in GROUPS}
-    for config in configs:
-        for name, field in config.model_fields.items():
-            groups[details(field)["group"]].add_argument(
-                f"--{name.replace('_', '-')}",
-                required=name in required,
-                default=argparse.SUPPRESS,
-                help=_help(field, required=name in required),
-                **_kind(field),
-            )
+    fields = [each for config in configs for each in config.model_fields.items()]
+    headings = dict.fromkeys([*(details(field)["group"] for _, field in fields), *GROUPS])
+    groups = {
+        heading: parser.add_argument_group(heading)
+        for heading in sorted(headings, key=lambda each: each in GROUPS)
+    }
+    for name, field in fields:
+        # `as_` is `--as`: Python reserves some words.
+        groups[details(field)["group"]].add_argument(
+            f"--{name.rstrip('_').replace('_', '-')}",
+            dest=name,
+            required=name in required,
+            default=argparse.SUPPRESS,
+            help=_help(field, required=name in required),
+            **_kind(field),
+        )
 
 
 def details(field: FieldInfo) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def details(field: FieldInfo) -> dict[str, Any]:
 def default_text(field: FieldInfo) -> str:
     """Return a field's default as a user would write it, empty for none."""
     default = field.default
-    if default is None or default == () or default is ...:
+    if default is None or default == () or default is ... or default is False:
         return ""
     return " ".join(f"{v:g}" for v in default) if isinstance(default, tuple) else str(default)
 
@@ -74,9 +83,14 @@ def _kind(field: FieldInfo) -> dict[str, Any]:
         return {"choices": words}
     if words:
         return {"type": _number_or(words), "metavar": metavar}
+    if types == [bool]:
+        return {"action": "store_true"}
     origin = get_origin(types[0])
     if origin is tuple and ... in get_args(types[0]):
         return {"type": names, "metavar": metavar}
+    if origin is Sequence:
+        (each,) = get_args(types[0])
+        return {"type": each, "nargs": "+", "metavar": metavar}
     if origin is tuple:
         return {"type": float, "nargs": 2, "metavar": tuple(metavar.split())}
     return {"type": types[0] if types[0] in (int, float, Path) else str, "metavar": metavar}
@@ -92,9 +106,9 @@ def _number_or(words: Collection[str]) -> Any:
     def read(text: str) -> int | str:
         if text in words:
             return text
-        if not text.isdecimal():
+        if not text.isdecimal() or len(text) > _LONGEST_NUMBER:
             expected = f"expected a number, or {', '.join(words)}"
-            raise argparse.ArgumentTypeError(f"{text!r} given, {expected}")
+            raise argparse.ArgumentTypeError(f"{shown(text)} given, {expected}")
         return int(text)
 
     return read

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Unpack
+from numbers import Real
+from typing import Any, Unpack
 
 from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.policy import SearchPolicy
+from lamsearch.config.fields import value_text
+from lamsearch.config.places import Places
 from lamsearch.errors import SettingsError
 from lamsearch.evaluation.functions import SCORE, FunctionEvaluation, Scores
 from lamsearch.keywords import SearchKeywords, check_keywords
-from lamsearch.loop import search_loop
+from lamsearch.loop import extrapolating_loop
+from lamsearch.plain_text import shown
 from lamsearch.report.summarize import conclude
 from lamsearch.report.summary import Summary
 from lamsearch.study.database import Study
 from lamsearch.study.proposal import Budget
+
+_LARGEST_BETA = 1e30
 
 
 def search(
@@ -30,7 +36,8 @@ def search(
 
     Args:
         evaluate: Takes λ and returns one number or a 1-D array of per-image scores, NaN = missing.
-            Arrays of one length are paired by position: position i is the same image at every λ.
+            Arrays are paired by position: position i is the same image at every λ, and all
+            have one length.
             To track other rewards on the same images, return a mapping: "score" is optimised,
             every other name is reported beside it and may be constrained.
         beta: KL strength β > 0 of the anchor, to report β/λ*; None where there is none, and the
@@ -47,18 +54,28 @@ def search(
     Raises:
         SettingsError: If an argument is out of its range.
         StudyError: If the study exists with other settings.
-        EvaluationError: If `evaluate` returns nothing usable.
+        EvaluationError: If `evaluate` returns nothing usable; what it raises comes as it is.
     """
     check_keywords("search", keywords, SearchKeywords)
     config = SearchConfig.select({"budget": budget, **keywords})
     guard = config.constraint
-    if beta is not None and not beta > 0:
-        raise SettingsError(f"beta {beta} given, expected the anchor's KL strength, > 0")
+    places = Places(study=study, storage=storage)
+    if not callable(evaluate):
+        raise SettingsError(f"evaluate {shown(evaluate)} given, expected a function of λ")
+    _require_strength(beta)
     if guard is not None and guard.name == SCORE:
         raise SettingsError(f"constraint '{guard.text}' is on what is optimised: constrain another")
-    opened = Study.create(study or "search", storage, config.bounds)
+    opened = Study.create(places.study or "search", places.storage, config.bounds)
     opened.bind(config.manifest(beta))
-    function = FunctionEvaluation(evaluate, guard.name if guard else None)
+    required = guard.name if guard else None
+    function = FunctionEvaluation(evaluate, required, finished=lambda: opened.history().finished)
     limit = Budget(config.budget)
-    search_loop(opened, function, policy=SearchPolicy(config), budget=limit)
+    extrapolating_loop(opened, function, policy=SearchPolicy(config), budget=limit)
     return conclude(opened, config, limit)
+
+
+def _require_strength(beta: Any) -> None:
+    is_number = isinstance(beta, Real) and not isinstance(beta, bool)
+    if beta is not None and not (is_number and 0 < beta <= _LARGEST_BETA):
+        given = f"beta {value_text(beta)} given"
+        raise SettingsError(f"{given}, expected the anchor's KL strength, a finite number > 0")

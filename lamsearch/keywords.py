@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict, is_typeddict
 
 from lamsearch.config.strict_table import did_you_mean
+from lamsearch.errors import SettingsError
 from lamsearch.loop import Progress
+from lamsearch.plain_text import shown
 
 
 class SearchKeywords(TypedDict, total=False):
@@ -28,7 +30,7 @@ class SearchKeywords(TypedDict, total=False):
 
 
 class RunKeywords(SearchKeywords, total=False):
-    """Keywords of `run`: the fields of the three configs, and where files and studies are.
+    """Keywords of `run`: the fields of the four configs, and where files and studies are.
 
     Attributes:
         config: The settings file; by default `./lamsearch.toml`, or else the bundled one.
@@ -42,9 +44,14 @@ class RunKeywords(SearchKeywords, total=False):
     prompts: str | Path | None
     batch_size: int
     device: str | None
+    allow_code: bool
+    keep: int
+    ray: str | None
+    actors: int | None
     also: Sequence[str]
     confirm: int
     confirm_prompts: str | Path | None
+    track: Sequence[str]
     config: str | Path | None
     study: str | None
     storage: str | None
@@ -74,10 +81,24 @@ class AgreeKeywords(TypedDict, total=False):
     prompts: str | Path | None
     batch_size: int
     device: str | None
+    allow_code: bool
     config: str | Path | None
     study: str | None
     storage: str | None
     progress: FamilyProgress | None
+
+
+def check_progress(given: object, protocol: type) -> None:
+    """Refuse what cannot receive what happens; None is fine.
+
+    Raises:
+        SettingsError: If a method of the protocol is missing.
+    """
+    if given is None:
+        return
+    for name in (name for base in protocol.__mro__ for name in vars(base) if name[0] != "_"):
+        if not callable(getattr(given, name, None)):
+            raise SettingsError(f"progress {shown(given)} given, expected an object with .{name}()")
 
 
 def check_keywords(function: str, given: Mapping[str, Any], known: type) -> None:

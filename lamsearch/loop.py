@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from lamsearch.errors import NoScoreError, TakenOverError
+from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
 from lamsearch.study.proposal import Budget, Policy
-from lamsearch.study.records import Batch, Evaluation
+from lamsearch.study.records import Evaluation
 
 
 class Evaluate(Protocol):
@@ -50,19 +52,70 @@ def search_loop(
     budget: Budget,
     progress: Progress | None = None,
 ) -> None:
-    """Evaluate what the policy proposes until it or the budget ends; commit batch by batch."""
-    while (assignment := study.next_evaluation(policy, budget)) is not None:
-        evaluation, images_done = assignment
-        if progress is not None:
-            progress.started(evaluation, images_done)
+    """Evaluate what the policy proposes until it or the budget ends; commit batch by batch.
+
+    An evaluation that another worker took over, while this one was paused, is left to it.
+
+    Raises:
+        NoScoreError: If a λ cannot be scored; the evaluation has failed then, with its reason.
+    """
+    while True:
+        try:
+            assignment = study.next_evaluation(policy, budget)
+            if assignment is None:
+                return
+            evaluation, images_done = assignment
+            if progress is not None:
+                progress.started(evaluation, images_done)
+            finished = _evaluated(study, evaluation, evaluate, progress)
+            if progress is not None:
+                progress.finished(finished)
+        except TakenOverError:
+            continue
+
+
+def extrapolating_loop(
+    study: Study,
+    evaluate: Evaluate,
+    *,
+    policy: Policy,
+    budget: Budget,
+    progress: Progress | None = None,
+) -> None:
+    """Do what `search_loop` does, and go on where λ extrapolates too far to be scored.
+
+    The policy must not propose a λ again that failed. Each such failure costs what its evaluation
+    would have cost, so this ends.
+
+    Raises:
+        NoScoreError: If a λ between 0 and 1 cannot be scored: there a mixture always exists, so
+            something is wrong with the settings.
+    """
+    while True:
+        try:
+            search_loop(study, evaluate, policy=policy, budget=budget, progress=progress)
+        except NoScoreError as error:
+            if 0 <= error.lam <= 1:
+                raise
+        else:
+            return
+
+
+def _evaluated(
+    study: Study, evaluation: Evaluation, evaluate: Evaluate, progress: Progress | None
+) -> Evaluation:
+    """Return an ended evaluation; where most of its scores are missing it is tried again."""
+    while not evaluation.state.is_finished():
         try:
             for batch in evaluate.batches(evaluation):
                 study.record(evaluation, batch)
                 if progress is not None:
                     progress.scored(evaluation, len(batch.image_ids))
+        except NoScoreError as error:
+            study.fail(evaluation, str(error))
+            raise
         except BaseException:
             study.release(evaluation)
             raise
-        finished = study.finish(evaluation)
-        if progress is not None:
-            progress.finished(finished)
+        evaluation = study.finish(evaluation)
+    return evaluation

@@ -32,7 +32,7 @@ import pytest
 
 import lamsearch
 from deradiff import load_anchor
-from lamsearch.cli import _parser, main
+from lamsearch.cli import build_parser, main
 from lamsearch.config.settings import find_settings, load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +133,8 @@ def run_line(line: str) -> None:
 
 def reduced_arguments(arguments: list[str]) -> list[str]:
     """Return the arguments of a command with fewer images and evaluations."""
+    if arguments[0] == "export":
+        return [*arguments, "--images", str(IMAGES)]
     if arguments[0] != "run":
         return arguments
     flags = dict.fromkeys(arguments[1:])  # only to look flags up
@@ -184,7 +186,7 @@ def test_programs_that_pages_name_exist() -> None:
         modules = re.findall(r"python -m (examples\.[\w.]+\w)", text)
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         files = re.findall(
-            r"\b((?:examples|lamsearch|docs)/[\w/.-]+\.(?:py|json|csv|md|toml))\b", text
+            r"\b((?:tests/)?(?:examples|lamsearch|docs)/[\w/.-]+\.(?:py|json|csv|md|toml))\b", text
         )
         missing += [file for file in files if not (ROOT / file).exists()]
         assert not missing, page
@@ -195,7 +197,7 @@ def test_programs_that_pages_name_exist() -> None:
 def test_every_option_has_a_sentence() -> None:
     (commands,) = (
         action.choices
-        for action in _parser(["run"])._actions
+        for action in build_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
     for name, command in commands.items():

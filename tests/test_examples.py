@@ -13,7 +13,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from examples.benchmarks import busy, forward_share, images, rounding, seeds, startup
+from examples.benchmarks import (
+    busy,
+    forward_share,
+    images,
+    lora_strength,
+    rounding,
+    seeds,
+    startup,
+    votes,
+)
 from examples.miniature import build
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.evaluation.image_plan import image_plan
@@ -61,6 +70,25 @@ def test_benchmark_of_the_forward_share(capsys: pytest.CaptureFixture[str]) -> N
     share = forward_share.main(budget=2, images=4)
     assert 0 < share < 1
     assert "forward passes" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_benchmark_of_the_strength_of_a_lora(capsys: pytest.CaptureFixture[str]) -> None:
+    """At λ = 1 merged weights are the mixture; at λ = 2 they are not."""
+    result = lora_strength.main(images=4, anchors=["beta500"], lams=[1.0, 2.0], output="out.json")
+    assert json.loads(Path("out.json").read_text())["images"] == 4
+    one, two = result["rows"]
+    assert (one["difference"], one["distance"]) == (0, 0)
+    assert two["distance"] > 0.001
+    assert one["reference_distance"] > 0
+    assert lora_strength.markdown(result) in capsys.readouterr().out
+
+
+def test_the_stored_table_of_the_strength_of_a_lora_is_in_the_docs() -> None:
+    stored = json.loads((EXAMPLES / "benchmarks/results/lora_strength.json").read_text())
+    page = (EXAMPLES.parent / "docs/explanation/lora-strength.md").read_text(encoding="utf-8")
+    assert lora_strength.markdown(stored) in page
+    assert stored["cpu_seconds"] <= 600
 
 
 @pytest.mark.slow
@@ -126,8 +154,8 @@ def test_benchmark_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 ANSWER_OF_A_SEARCH = """
 import json, os, sys
-from lamsearch.cli import _parser
-options = _parser(sys.argv[1:]).parse_args(sys.argv[1:])
+from lamsearch.cli import build_parser
+options = build_parser(sys.argv[1:]).parse_args(sys.argv[1:])
 assert options.json and (options.budget, options.images) == (1, 2)
 print(json.dumps({"seconds": float(os.environ["OMP_NUM_THREADS"])}))
 """
@@ -170,3 +198,11 @@ def test_optuna_script(capsys: pytest.CaptureFixture[str]) -> None:
     answer = module.answer(study)
     assert answer.lam == pytest.approx((1 / 2.4) ** 0.5, abs=0.05)
     assert f"λ* = {answer.lam:.3f}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_benchmark_of_votes(capsys: pytest.CaptureFixture[str]) -> None:
+    found = votes.main(runs=2, votes=2)
+    rows = [line for line in capsys.readouterr().out.splitlines() if " of 2 |" in line]
+    assert len(found) == len(rows) == 4
+    assert found["telling", 0.0] == [votes.simulate(seed, 2) for seed in range(2)]

@@ -12,6 +12,7 @@ from PIL import Image
 import tiny_pipelines
 from deradiff import load_anchor
 from examples.paper.align import REFERENCES, VAES, align, settings
+from examples.paper.prompts import drawn
 from examples.paper.prompts import main as write_prompts
 from lamsearch.agreement.family import Family
 from lamsearch.config.prompt_files import read_prompts
@@ -121,6 +122,17 @@ def test_prompts_are_drawn_once_each_from_both_sources(tmp_path: Path) -> None:
     drawn = read_prompts(write_prompts([*arguments, "4"]))
     assert sorted(drawn) == ["a blue seven", "a red three 0", "a red three 1", "a red three 2"]
     assert read_prompts(write_prompts([*arguments, "2"])) == drawn[:2]
+
+
+def test_absent_captions_are_none_and_too_few_prompts_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sorted(drawn(["b", None, " a  c ", ""], count=2, seed=0)) == ["a c", "b"]
+    pairs = pickapic(tmp_path / "pickapic")
+    with pytest.raises(SystemExit, match="2"):
+        write_prompts(["--pairs", str(pairs), "-o", str(tmp_path / "x"), "--count", "50"])
+    assert "different prompts found, expected 50" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_papers_training_makes_an_anchor(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ import torch
 import lamsearch
 from lamsearch.bayesopt.acquisition import ACQUISITIONS
 from lamsearch.bayesopt.config import Acquisition, Kernel, SearchConfig
-from lamsearch.cli import _parser
+from lamsearch.cli import build_parser
 from lamsearch.errors import SettingsError
 from lamsearch.evaluation.config import ConfirmationConfig, ImagesConfig
 from lamsearch.flags import GROUPS, details
 from lamsearch.keywords import RunKeywords, SearchKeywords
 from lamsearch.surrogate.prior import CORRELATIONS
+from lamsearch.tracking.config import TrackingConfig
 
-CONFIGS = (SearchConfig, ImagesConfig, ConfirmationConfig)
+CONFIGS = (SearchConfig, ImagesConfig, ConfirmationConfig, TrackingConfig)
 
 
 def test_public_names() -> None:
@@ -47,6 +48,7 @@ def test_keywords_are_the_fields() -> None:
     assert {*SearchKeywords.__annotations__} == search
     places = {"config", "study", "storage", "progress"}
     images = {*ImagesConfig.model_fields, *ConfirmationConfig.model_fields}
+    images |= {*TrackingConfig.model_fields}
     assert {*RunKeywords.__annotations__} == search | images | places
 
 
@@ -63,19 +65,20 @@ def test_every_field_is_described_and_is_a_flag() -> None:
         assert field.description.endswith(".")
         assert details(field)["group"] in GROUPS
         assert f"--{name.replace('_', '-')}" in help_text
-    for heading in (*GROUPS, "storage", "output"):
+    headings = {details(field)["group"]: None for field in fields.values()}
+    for heading in (*headings, "storage", "output"):
         assert f"\n{heading}:\n" in help_text
 
 
 def test_flags_that_are_not_given_leave_the_defaults_to_the_fields() -> None:
     required = ["run", "--anchor", "a", "--reward", "r", "--budget", "3"]
-    given = vars(_parser(required).parse_args(required))
+    given = vars(build_parser(required).parse_args(required))
     assert not given.keys() & (
         {*ImagesConfig.model_fields, *ConfirmationConfig.model_fields, *SearchConfig.model_fields}
         - {"budget"}
     )
     every = [*required, "--bounds", "0", "2", "--images", "auto", "--also", "x, y,"]
-    parsed = vars(_parser(every).parse_args(every))
+    parsed = vars(build_parser(every).parse_args(every))
     assert (parsed["bounds"], parsed["images"], parsed["also"]) == ([0.0, 2.0], "auto", ["x", "y"])
 
 
@@ -107,7 +110,7 @@ def test_modules_import_only_what_they_need() -> None:
 
 
 def _run_help() -> str:
-    run = next(a for a in _parser(["run"])._actions if a.choices is not None).choices["run"]
+    run = next(a for a in build_parser(["run"])._actions if a.choices is not None).choices["run"]
     text: str = run.format_help()
     return text
 

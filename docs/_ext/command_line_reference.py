@@ -3,7 +3,7 @@
 The parser's flags, choices and help come from the pydantic fields of the configuration, so this
 page is generated from these and cannot differ from `--help`.
 
-Its argument names the function that builds the parser: `lamsearch.cli:_parser`.
+Its argument names the function that builds the parser: `lamsearch.cli:build_parser`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CommandLine(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        parser: argparse.ArgumentParser = load(self.arguments[0])(["run"])
+        parser: argparse.ArgumentParser = load(self.arguments[0])()
         text = "\n".join(line for each in _commands(parser) for line in _command(*each))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 

@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 _SKIPPED = "Not in the JSON."
 _TYPES = {float: "number", int: "integer", str: "string", bool: "boolean", NoneType: "null"}
@@ -59,6 +59,8 @@ def type_text(annotation: Any) -> str:
         return f"array of {type_text(arguments[0])}"
     if _is_mapping(origin):
         return f"object: name → {type_text(arguments[1])}"
+    if origin is Literal:
+        return " or ".join(f'"{each}"' for each in arguments)
     return _TYPES.get(annotation, "any")
 
 
@@ -93,6 +95,8 @@ def _type_schema(annotation: Any) -> dict[str, Any]:
     if origin is tuple and Ellipsis not in arguments:
         items = [_type_schema(each) for each in arguments]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "items": False}
+    if origin is Literal:
+        return {"enum": list(arguments)}
     if _is_sequence(origin):
         return {"type": "array", "items": _type_schema(arguments[0])}
     if _is_mapping(origin):

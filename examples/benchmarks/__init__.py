@@ -10,5 +10,6 @@ Run each from the project's root as `python -m examples.benchmarks.NAME`:
 | `seeds` | regret of real searches in the bundled world |
 | `forward_share` | the share of a search's run time that the denoisers take |
 | `startup` | processor time of the commands until they do something |
+| `votes` | how well votes find people's λ*, with simulated raters |
 | `busy` | the search beside another busy process |
 """

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamsearch.loop import search_loop
+from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
 from lamsearch.study.proposal import Budget, Policy
-from lamsearch.study.records import Batch, Evaluation
+from lamsearch.study.records import Evaluation
 
 Scores: TypeAlias = Callable[[float, int, Sequence[int]], NDArray[np.float64]]
 """λ, the evaluation's number from 0, and image ids → the scores of these images."""

@@ -6,8 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from matplotlib.font_manager import findfont
-from PIL import Image, ImageDraw, ImageFont
 
 from examples.miniature.sampling import (
     Settings,
@@ -16,9 +14,9 @@ from examples.miniature.sampling import (
     load_unet,
     sample_images,
 )
+from lamsearch.report.strip import Column, draw_strip
 
 WORLD = Path(str(files("lamsearch") / "miniature"))
-LABEL_HEIGHT, ENLARGED = 18, 3
 
 
 class FamilyImages:
@@ -45,14 +43,11 @@ def write_strip(
     family: FamilyImages, beta: int, lams: list[float], file: Path, *, rows: int
 ) -> None:
     """Write a strip: a column per λ, a row per prompt, the same seed along a row."""
-    columns = [as_pictures(family.draw(beta, lam, 0, images=rows)) for lam in lams]
-    width, height = (ENLARGED * side for side in columns[0][0].size)
-    strip = Image.new("RGB", (len(lams) * width, rows * height + LABEL_HEIGHT), "white")
-    pen, font = ImageDraw.Draw(strip), ImageFont.truetype(findfont("DejaVu Sans"), 11)
-    for x, (lam, pictures) in enumerate(zip(lams, columns, strict=True)):
-        strength = "reference" if lam == 0 else f"β {beta / lam:.0f}"
-        pen.text((x * width + 3, 3), f"λ {lam:g}, {strength}", fill="black", font=font)
-        for y, picture in enumerate(pictures):
-            place = (x * width, y * height + LABEL_HEIGHT)
-            strip.paste(picture.resize((width, height), Image.Resampling.NEAREST), place)
-    strip.save(file)
+    columns = [
+        Column(
+            f"λ {lam:g}\n" + ("reference" if lam == 0 else f"β {beta / lam:.0f}"),
+            as_pictures(family.draw(beta, lam, 0, images=rows)),
+        )
+        for lam in lams
+    ]
+    draw_strip(columns).save(file)

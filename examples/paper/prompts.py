@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamsearch.config.prompt_files import read_prompts
+from lamsearch.errors import SettingsError
 
 
-def captions(folder: Path) -> list[str]:
+def captions(folder: Path) -> list[str | None]:
     """Return the captions of a folder of parquet files."""
     from pyarrow import parquet
 
@@ -24,9 +25,17 @@ def captions(folder: Path) -> list[str]:
     return [caption for table in tables for caption in table["caption"].to_pylist()]
 
 
-def drawn(prompts: Sequence[str], *, count: int, seed: int) -> list[str]:
-    """Return different prompts of one line each, in a random order."""
-    lines = sorted({" ".join(prompt.split()) for prompt in prompts} - {""})
+def drawn(prompts: Sequence[str | None], *, count: int, seed: int) -> list[str]:
+    """Return different prompts of one line each, in a random order; absent ones (None) are none.
+
+    Raises:
+        SettingsError: If there are fewer than `count`.
+    """
+    lines = sorted({" ".join(prompt.split()) for prompt in prompts if prompt} - {""})
+    if len(lines) < count:
+        raise SettingsError(
+            f"{len(lines)} different prompts found, expected {count}: give more files, or --count"
+        )
     return random.Random(seed).sample(lines, count)
 
 
@@ -41,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     prompts = captions(given.pairs) + [
         prompt for file in given.hps for prompt in read_prompts(file)
     ]
-    chosen = drawn(prompts, count=given.count, seed=given.seed)
+    try:
+        chosen = drawn(prompts, count=given.count, seed=given.seed)
+    except SettingsError as error:
+        parser.error(str(error))
     given.output.write_text("\n".join(chosen) + "\n", encoding="utf-8")
     return Path(given.output)
 

@@ -27,6 +27,7 @@ from lamsearch.report.figure import draw
 from lamsearch.report.progress import SearchProgress
 
 BETAS = (250, 500, 750, 1000, 2000, 5000, 8000, 10_000)
+SEARCH_IMAGES = 64
 REWARDS = ("pickscore", "clip", "hps")
 STRIPS = {
     "fig2-interpolated": [0.0, 0.25, 0.5, 0.75, 1.0],
@@ -67,8 +68,7 @@ def main(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     storage, device = f"sqlite:///{folder}/studies.db", device or default_device()
-    total = images * (len(betas) ** 2 + 1)
-    with SearchProgress(Console(stderr=True), images=total) as progress:
+    with SearchProgress(Console(stderr=True), images=0) as progress:
         found = lamsearch.agree(
             [f"beta{beta}" for beta in betas],
             rewards,
@@ -78,9 +78,16 @@ def main(
             device=device,
             progress=progress,
         )
-        write_files(found, folder / "agreement")
+    write_files(found, folder / "agreement")
+    with SearchProgress(Console(stderr=True), images=budget * SEARCH_IMAGES) as progress:
         search = lamsearch.run(
-            "beta500", rewards[0], budget, storage=storage, device=device, progress=progress
+            "beta500",
+            rewards[0],
+            budget,
+            images=SEARCH_IMAGES,
+            storage=storage,
+            device=device,
+            progress=progress,
         )
     draw(search, {}, folder / "fig7-search.png")
     family = FamilyImages(device, images)

@@ -63,6 +63,11 @@ def clip_features(device: str) -> Features:
     return features
 
 
+def percent_change(before: float, after: float) -> float:
+    """Return by how many percent a distance changes, negative where it shrinks."""
+    return 100 * (after / before - 1)
+
+
 def table(family: FamilyImages, kinds: Mapping[str, Features]) -> Grid:
     """Return the distances before and after realigning, in each kind of features."""
     sets = {
@@ -79,7 +84,7 @@ def table(family: FamilyImages, kinds: Mapping[str, Features]) -> Grid:
         for (name, lam), values in zip(list(sets)[1:], others, strict=True):
             distance = frechet_distance(healthy, values)
             before = distance if lam == 1 else before
-            change = "" if lam == 1 else f"{100 * (distance / before - 1):+.1f} %"
+            change = "" if lam == 1 else f"{percent_change(before, distance):+.1f} %"
             mmd = maximum_mean_discrepancy(healthy, values)
             rows.append((kind, name, f"{lam:g}", f"{distance:.4g}", change, f"{mmd:.4g}"))
     header = ("features", "anchor", "λ", "Fréchet distance", "change", "MMD²")

@@ -5,14 +5,14 @@ The objective is a reward or a weighted sum of several; the constraint bounds on
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lamsearch.errors import SettingsError
+from lamsearch.plain_text import shown
 
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # unsigned
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"  # unsigned
 _CONSTRAINT = re.compile(
     rf"""\s*(?P<name>[^\s<>=≥≤][^<>=≥≤]*?)\s* (?:>=|≥) \s*(?:
         (?P<percent>[+-]?{_NUMBER})\s*%\s*of\s+(?:the\s+)?reference
@@ -22,6 +22,12 @@ _CONSTRAINT = re.compile(
     re.VERBOSE,
 )
 _LARGEST_PERCENT = 50.0
+_LEAST_PERCENT = -1e6
+_LARGEST_NUMBER = 1e150
+"""As of a score: squares of larger ones overflow."""
+
+_LONGEST_CONSTRAINT, _LONGEST_OBJECTIVE = 500, 4000
+"""Characters; longer texts are no such expressions, and take long to read."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,12 @@ def parse_objective(text: str, known: Collection[str] = ()) -> Objective:
     Raises:
         SettingsError: If the text is not such a sum, or a weight is 0 or not finite.
     """
-    names = [rf"{re.escape(name)}(?!\w)" for name in sorted(known, key=len, reverse=True)]
+    if not isinstance(text, str) or len(text) > _LONGEST_OBJECTIVE:
+        raise SettingsError(
+            f"reward {shown(text)} given, expected a name or a short sum of rewards"
+        )
+    longest_first = sorted(filter(None, known), key=len, reverse=True)
+    names = [rf"{re.escape(name)}(?!\w)" for name in longest_first]
     name = "|".join([*names, r"[^\W\d]\w*"])
     term = re.compile(rf"\s*([+-]?)\s*(?:({_NUMBER})\s*\*\s*)?({name})\s*")
     weights: dict[str, float] = {}
@@ -76,20 +87,20 @@ def parse_objective(text: str, known: Collection[str] = ()) -> Objective:
         match = term.match(text, start)
         if match is None or (start and not match[1]):
             raise SettingsError(
-                f"reward {text!r} given, expected a name or a sum such as 'pickscore + 0.3*clip'; "
-                f"cannot read {text[start:].strip()!r}"
+                f"reward {shown(text)} given, expected a name or a sum such as "
+                f"'pickscore + 0.3*clip'; cannot read {shown(text[start:].strip())}"
             )
         weight = float(match[2] or 1) * (-1 if match[1] == "-" else 1)
         weights[match[3]] = weights.get(match[3], 0.0) + weight
         start = match.end()
     for name, weight in weights.items():
-        if not math.isfinite(weight):
-            problem = "expected a finite number"
+        if not abs(weight) <= _LARGEST_NUMBER:
+            problem = f"expected a finite number up to {_LARGEST_NUMBER:g}"
         elif weight == 0:
             problem = "leave it out"
         else:
             continue
-        raise SettingsError(f"reward {text!r} gives {name} the weight {weight:g}: {problem}")
+        raise SettingsError(f"reward {shown(text)} gives {name} the weight {weight:g}: {problem}")
     return Objective(weights)
 
 
@@ -140,22 +151,27 @@ def parse_constraint(text: str) -> Constraint:
     """Read `clip >= -1% of reference`, `clip >= reference - 0.01`, or `clip >= 0.35`.
 
     Raises:
-        SettingsError: If the text has another form, or a number in it is not finite.
+        SettingsError: If the text has another form, or a number in it is too large.
     """
-    match = _CONSTRAINT.fullmatch(text)
+    match = None if len(text) > _LONGEST_CONSTRAINT else _CONSTRAINT.fullmatch(text)
     if match is None:
         raise SettingsError(
-            f"constraint {text!r} given, expected 'NAME >= -1% of reference', "
+            f"constraint {shown(text)} given, expected 'NAME >= -1% of reference', "
             "'NAME >= reference - 0.01' or 'NAME >= 0.35'"
         )
     name, percent, sign, difference, level = match.groups()
     for number in (percent, difference, level):
-        if number is not None and not math.isfinite(float(number)):
-            raise SettingsError(f"constraint {text!r}: {number} given, expected a finite number")
+        if number is not None and not abs(float(number)) <= _LARGEST_NUMBER:
+            expected = f"expected a finite number up to {_LARGEST_NUMBER:g}"
+            raise SettingsError(f"constraint {shown(text)}: {number} given, {expected}")
+    if percent is not None and float(percent) < _LEAST_PERCENT:
+        raise SettingsError(
+            f"constraint {shown(text)} lets the reward fall by anything: leave it out"
+        )
     if percent is not None and float(percent) >= _LARGEST_PERCENT:
         raise SettingsError(
-            f"constraint {text!r} asks for a change of {float(percent):+g} %: the percentage is "
-            "the change against the reference, so that '-1% of reference' lets it fall by 1 %"
+            f"constraint {shown(text)} asks for a change of {float(percent):+g} %: the percentage "
+            "is the change against the reference, so that '-1% of reference' lets it fall by 1 %"
         )
     return Constraint(
         name,

@@ -6,12 +6,27 @@ page are made from these fields.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Collection
+from numbers import Integral
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lamsearch.config.strict_table import did_you_mean, expectation
 from lamsearch.errors import SettingsError
+from lamsearch.plain_text import shown
+
+_LONG = 1e15
+
+
+def _as_int(value: Any) -> Any:
+    """Return a whole number of any type, such as numpy's, as an `int`."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return int(value) if is_whole else value
+
+
+Whole = Annotated[int, BeforeValidator(_as_int)]
+"""A whole number; with `strict=True` neither 4.0 nor "4" is one."""
 
 
 def option(
@@ -58,15 +73,44 @@ class Config(BaseModel):
         """Return the config with those of the values that it has a field for."""
         return cls(**{name: value for name, value in values.items() if name in cls.model_fields})
 
+    def flags(self, always: Collection[str] = ()) -> list[str]:
+        """Return the options that are not at their defaults as words of the command line.
+
+        Args:
+            always: Fields to name whatever their value.
+        """
+        words = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in always or value != field.default:
+                words += [f"--{name.replace('_', '-')}", *_words(value)]
+        return words
+
     @classmethod
     def _line(cls, error: ValidationError) -> str:
         """Return the first problem as one line."""
         problem = error.errors(include_url=False)[0]
-        name, given = str(problem["loc"][0]), problem["input"]
+        name, given = str((*problem["loc"], "options")[0]), problem["input"]
         if name not in cls.model_fields:
             return f"unknown option '{name}'{did_you_mean(name, cls.model_fields)}"
         field = cls.model_fields[name]
         extra = field.json_schema_extra
         expected = extra.get("expected") if isinstance(extra, dict) else None
-        shown = f"{given:g}" if isinstance(given, int | float) else repr(given)
-        return f"{name.replace('_', ' ')} {shown} given, expected {expected or expectation(field)}"
+        option = f"{name.replace('_', ' ')} {value_text(given)}"
+        return f"{option} given, expected {expected or expectation(field)}"
+
+
+def _words(value: Any) -> list[str]:
+    """Return an option's value as words: names joined by commas, numbers apart."""
+    if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+        return [",".join(value)]
+    if isinstance(value, tuple):
+        return [f"{each:.15g}" for each in value]
+    return [str(getattr(value, "text", value))]
+
+
+def value_text(value: Any) -> str:
+    """Return any value as a message quotes it: a number in short, all else by its `repr`."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LONG:
+        return f"{value:g}"
+    return shown(value)

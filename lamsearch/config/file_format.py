@@ -6,11 +6,12 @@ The reference page of the settings file is generated from these fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lamsearch.config.locations import ExistingFile, Location, Locations
+from lamsearch.config.names import name_problem
 from lamsearch.config.reward_tables import RewardTables
 from lamsearch.config.strict_table import StrictTable, complaint
 
@@ -70,6 +71,13 @@ class SamplingSettings(StrictTable):
         description="Settings of the scheduler that override its stored configuration, such as "
         '`timestep_spacing = "trailing"`; by default nothing is overridden.',
     )
+
+    @model_validator(mode="after")
+    def _require_both_sides(self) -> Self:
+        if (self.height is None) != (self.width is None):
+            given, other = ("height", "width") if self.width is None else ("width", "height")
+            raise complaint(f"{given} given without {other}, expected both or neither")
+        return self
 
     @model_validator(mode="after")
     def _require_enough_steps(self) -> Self:
@@ -143,17 +151,25 @@ class PromptSettings(StrictTable):
     )
 
 
+def _require_names(tables: Any) -> Any:
+    """Refuse a table whose name could not be part of a file's name."""
+    for name in tables if isinstance(tables, Mapping) else ():
+        if problem := name_problem(str(name)):
+            raise complaint(f"the name {problem}")
+    return tables
+
+
 class SettingsFile(StrictTable):
     """The top level of the file."""
 
     description: str | None = Field(
         default=None, description="A line about the file, printed when a search starts."
     )
-    anchors: dict[str, AnchorTable] = Field(
+    anchors: Annotated[dict[str, AnchorTable], BeforeValidator(_require_names)] = Field(
         default_factory=dict,
         description="The anchors: `--anchor NAME` chooses the table `[anchors.NAME]`.",
     )
-    rewards: RewardTables = Field(
+    rewards: Annotated[RewardTables, BeforeValidator(_require_names)] = Field(
         default_factory=dict,
         description="The rewards: `--reward NAME` chooses the table `[rewards.NAME]`.",
     )

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from lamsearch.config.strict_table import complaint
+from lamsearch.plain_text import shortened, shown
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -29,17 +30,18 @@ def _location(value: str, info: ValidationInfo) -> str:
         return value
     file: Path = info.context["file"]
     path = _absolute(value, file)
-    if path.exists():
+    if os.path.exists(path):  # unlike the method of Path, False for a name that is too long
         return str(path)
     # "checkpoints/mine" looks like a hub id too; if the folder checkpoints/ exists, it is a path.
     plainly_local = (
         value.startswith((".", "/", "~"))
         or value.endswith(".safetensors")
-        or (path.parent.is_dir() and path.parent != file.absolute().parent.resolve())
+        or (os.path.isdir(path.parent) and path.parent != file.absolute().parent.resolve())
     )
     if plainly_local or not _HUB_ID.fullmatch(value):
         raise complaint(
-            f"{value!r} given, but {path} does not exist; expected a path or a hub id 'owner/name'"
+            f"{shown(value)} given, but {shortened(path, 300)} does not exist; expected "
+            "a path or a hub id 'owner/name'"
         )
     return value
 
@@ -49,7 +51,7 @@ def _locations(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, dict) and value and all(isinstance(each, str) for each in value.values()):
         return {name: _location(each, info) for name, each in value.items()}
     if not isinstance(value, str):
-        raise complaint(f"{value!r} given, expected a string or a table of strings")
+        raise complaint(f"{shown(value)} given, expected a string or a table of strings")
     return _location(value, info)
 
 
@@ -68,14 +70,14 @@ def _existing_file(value: Any, info: ValidationInfo) -> Any:
     if info.context is None:
         return Path(value)
     path = _absolute(value, info.context["file"])
-    if not path.is_file():
-        raise complaint(f"{value!r} given, but there is no file {path}")
+    if not os.path.isfile(path):
+        raise complaint(f"{shown(value)} given, but there is no file {shortened(path, 300)}")
     return path
 
 
 def _refuse_empty(value: str) -> None:
     if not value:
-        raise complaint(f"{value!r} given, expected a path or a name")
+        raise complaint(f"{shown(value)} given, expected a path or a name")
 
 
 def _absolute(value: str, file: Path) -> Path:

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lamsearch.errors import PromptError
+from lamsearch.plain_text import LONGEST_PATH, shortened, shown
+from lamsearch.text_files import read_text_file
 
 PROMPT_FIELDS = ("prompt", "caption", "text")
+
+_LARGEST_BYTES = 256_000_000
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -38,22 +42,13 @@ def read_prompts(path: Path) -> list[str]:
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise PromptError(f"{path}: '{path.suffix}' given, expected one of {', '.join(readers)}")
-    prompts = reader(_text_of(path), path)
+        given = f"{shortened(path, LONGEST_PATH)}: {shown(path.suffix)} given"
+        raise PromptError(f"{given}, expected one of {', '.join(readers)}")
+    text = read_text_file(path, largest=_LARGEST_BYTES, error=PromptError)
+    prompts = reader(text, path)
     if not prompts:
         raise PromptError(f"{path}: no prompts in it, expected at least one")
     return prompts
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except ValueError as error:  # a NUL character in the path
-        raise PromptError(f"{str(path)!r}: cannot be read: {error}") from error
 
 
 def _numbered_lines(text: str) -> list[tuple[int, str]]:

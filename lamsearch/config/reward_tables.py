@@ -22,6 +22,7 @@ from pydantic import (
 from lamsearch.config.locations import Location, Option
 from lamsearch.config.server_urls import redacted_url, url_problem
 from lamsearch.config.strict_table import StrictTable, complaint, did_you_mean
+from lamsearch.plain_text import shown
 
 BUILT_IN_REWARDS = ("pickscore", "clip", "hps", "aesthetic", "http")
 ENTRY_POINT_GROUP = "lamsearch.rewards"
@@ -31,10 +32,8 @@ def _known_kind(kind: str) -> str:
     if kind not in BUILT_IN_REWARDS:
         known = [*BUILT_IN_REWARDS, *importlib.metadata.entry_points(group=ENTRY_POINT_GROUP).names]
         if kind not in known:
-            raise complaint(
-                f"{kind!r} given, expected one of {', '.join(known)}{did_you_mean(kind, known)}; "
-                'or class = "module:attribute"'
-            )
+            expected = f"expected one of {', '.join(known)}{did_you_mean(kind, known)}"
+            raise complaint(f'{shown(kind)} given, {expected}; or class = "module:attribute"')
     return kind
 
 
@@ -130,14 +129,14 @@ class AestheticRewardTable(BuiltInRewardTable):
 
 def _server_url(value: str) -> str:
     if problem := url_problem(value):
-        raise complaint(f"{redacted_url(value)!r} given, {problem}")
+        raise complaint(f"{shown(redacted_url(value))} given, {problem}")
     return value
 
 
 def _headers(value: Mapping[str, Any]) -> dict[str, str]:
     for name, variable in value.items():
         if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in _OWN_HEADERS:
-            raise complaint(f"{name!r} given, expected the name of an HTTP header of your own")
+            raise complaint(f"{shown(name)} given, expected the name of an HTTP header of your own")
         if not isinstance(variable, str) or not re.fullmatch(r"[A-Za-z_]\w*", variable, re.ASCII):
             # The value is not shown: it may be the secret itself.
             raise complaint("expected the name of an environment variable, never the value itself")
@@ -175,7 +174,7 @@ class HTTPRewardTable(RewardTable):
 
 def _module_attribute(value: str) -> str:
     if not re.fullmatch(r"[\w.]+:[\w.]+", value):
-        raise complaint(f"{value!r} given, expected 'module:attribute'")
+        raise complaint(f"{shown(value)} given, expected 'module:attribute'")
     return value
 
 

@@ -6,6 +6,7 @@ Reading is quick: nothing here imports torch, diffusers or transformers.
 from __future__ import annotations
 
 import importlib.resources
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from lamsearch.config.file_format import (
 from lamsearch.config.reward_tables import BUILT_IN_REWARDS, ENTRY_POINT_GROUP
 from lamsearch.config.strict_table import did_you_mean, one_line
 from lamsearch.errors import SettingsError
+from lamsearch.plain_text import LONGEST_PATH, shortened, shown
+from lamsearch.text_files import read_text_file
 
 __all__ = [
     "BUILT_IN_REWARDS",
@@ -38,6 +41,8 @@ __all__ = [
 ]
 
 FILE_NAME = "lamsearch.toml"
+
+_LARGEST_BYTES = 1_000_000
 
 
 class AnchorSettings(AnchorTable):
@@ -93,7 +98,8 @@ class Settings:
 
     def anchor(self, name: str) -> AnchorSettings:
         """Return the anchor of that name, or raise `SettingsError` listing those that exist."""
-        return self.anchors[name] if name in self.anchors else self._absent("anchor", name)
+        is_there = isinstance(name, str) and name in self.anchors
+        return self.anchors[name] if is_there else self._absent("anchor", name)
 
     def reward(self, name: str) -> RewardSettings:
         """Return the reward of that name, or raise `SettingsError` listing those that exist."""
@@ -105,29 +111,44 @@ class Settings:
             raise SettingsError(f"{self.path} names no prompts: add [prompts] file, or --prompts")
         return self.prompts
 
+    @property
+    def flag(self) -> list[str]:
+        """The words of the command line that name the file, none where it is found without."""
+        if self.path == find_settings().absolute():
+            return []
+        here = Path.cwd()
+        shown = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+        return ["--config", str(shown)]
+
     def _absent(self, kind: str, name: str) -> NoReturn:
+        is_text = isinstance(name, str)
+        given = f"'{shortened(name)}'" if is_text else shown(name)
         known = self.anchors if kind == "anchor" else self.rewards
-        have = f"it has {', '.join(known)}" if known else "it has none"
-        raise SettingsError(
-            f"no {kind} '{name}' in {self.path}: {have}{did_you_mean(name, list(known))}"
-        )
+        have = f"it has {shortened(', '.join(known), 500)}" if known else "it has none"
+        hint = did_you_mean(name, list(known)) if is_text else ""
+        raise SettingsError(f"no {kind} {given} in {self.path}: {have}{hint}")
 
 
 def find_settings(config: Path | None = None) -> Path:
     """Return the settings file: `config`, else `./lamsearch.toml`, else the bundled one.
 
+    A `./lamsearch.toml` that is there is never passed over, even where it cannot be read.
+
     Raises:
-        SettingsError: If `config` was given but is no file.
+        SettingsError: If `config` was given but does not exist.
     """
     if config is not None:
-        if not config.is_file():
-            raise SettingsError(f"{config}: no such settings file; give the path of a {FILE_NAME}")
+        if not os.path.lexists(config):
+            given = shortened(config, LONGEST_PATH)
+            raise SettingsError(f"{given}: no such settings file; give the path of a {FILE_NAME}")
         return config
     here = Path(FILE_NAME)
+    # Whatever it is: to fall back to other models than those that lie here would be worse.
+    if os.path.lexists(here):
+        return here
     bundled = Path(str(importlib.resources.files("lamsearch") / "miniature" / FILE_NAME))
-    for candidate in (here, bundled):
-        if candidate.is_file():
-            return candidate
+    if bundled.is_file():
+        return bundled
     raise SettingsError(f"no {FILE_NAME} in {here.absolute().parent}; name one with --config")
 
 
@@ -157,10 +178,10 @@ def load_settings(path: Path) -> Settings:
 
 
 def _parse(path: Path) -> dict[str, Any]:
+    text = read_text_file(path, largest=_LARGEST_BYTES, error=SettingsError)
     try:
-        # utf-8-sig: Windows editors put a byte order mark in front, which tomllib refuses
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # tomllib's own error, one of UTF-8, or an integer too long to read
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+        return tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # tomllib's own error, or an integer too long to read
+        raise SettingsError(f"{path}: not valid TOML: {shortened(error, 200)}") from error

@@ -24,7 +24,10 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from lamsearch.plain_text import shortened, shown
+
 _COMPLAINT = "complaint"
+_LONGEST_WORD = 200
 _WORDS = {
     bool: "true or false",
     int: "an integer",
@@ -56,7 +59,7 @@ class StrictTable(BaseModel):
         if isinstance(table, cls):
             return table
         if not isinstance(table, Mapping):
-            raise complaint(f"{table!r} given, expected a table")
+            raise complaint(f"{shown(table)} given, expected a table")
         known = cls.file_keys()
         for key in table:
             if key not in known and cls.model_config["extra"] == "forbid":
@@ -78,7 +81,7 @@ class StrictTable(BaseModel):
             field = cls.model_fields[info.field_name]
         choices = _choices(field)
         hint = did_you_mean(value, choices) if choices and isinstance(value, str) else ""
-        raise complaint(f"{value!r} given, expected {expectation(field)}{hint}")
+        raise complaint(f"{shown(value)} given, expected {expectation(field)}{hint}")
 
 
 def complaint(text: str, *, key: str | None = None) -> PydanticCustomError:
@@ -92,9 +95,9 @@ def one_line(error: ValidationError, file: Path) -> str:
     key = problem.get("ctx", {}).get("key")
     keys = [str(part) for part in (*problem["loc"], *([] if key is None else [key]))]
     # A quoted key may contain anything, even a line break.
-    shown = ".".join(key if key.isprintable() else repr(key) for key in keys)
+    place = ".".join(shortened(key) if key.isprintable() else shown(key) for key in keys)
     text = "missing, but required" if problem["type"] == "missing" else problem["msg"]
-    return f"{file}: {shown}: {text}"
+    return f"{file}: {place}: {text}"
 
 
 def expectation(field: FieldInfo) -> str:
@@ -113,6 +116,8 @@ def expectation(field: FieldInfo) -> str:
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return `; did you mean 'x'?` for the known word nearest to `word`, else an empty string."""
+    if len(word) > _LONGEST_WORD:  # the comparison takes the square of its length
+        return ""
     near = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 

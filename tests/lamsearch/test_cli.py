@@ -42,6 +42,8 @@ FIELDS = {
     "others",
     "constraint",
     "confirmation",
+    "people",
+    "onset",
     "notes",
 }
 
@@ -251,21 +253,42 @@ def test_ctrl_c_says_how_to_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr(SearchProgress, "scored", interrupt)
-        assert run(world) == 1
+        assert run(world) == 130
     error = capsys.readouterr().err
     assert "stopped; resume with: lamsearch run --anchor b500" in error
     assert run(world) == 0
 
 
 @pytest.mark.slow
+def test_a_moved_folder_is_shown_drawn_and_resumed(
+    world: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(world, "--study", "s", "--json") == 0
+    before = json.loads(capsys.readouterr().out)
+    moved = here / "another folder"
+    moved.mkdir()
+    (here / "lamsearch-studies").rename(moved / "lamsearch-studies")
+    monkeypatch.chdir(moved)
+    assert cli.main(["show", "s", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == before
+    assert cli.main(["plot", "s", "-o", "x.png"]) == 0
+    assert imread("x.png").shape[0] > 700  # the images are drawn below the curve
+    assert run(world, "--study", "s", "--budget", "5", "--json") == 0
+    after = json.loads(capsys.readouterr().out)
+    assert len(after["evaluations"]) == 5
+    for kept, former in zip(after["evaluations"], before["evaluations"], strict=False):
+        assert (kept["lam"], kept["images"]) == (former["lam"], former["images"])
+
+
+@pytest.mark.slow
 def test_study_names_may_hold_anything(
     world: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = "../a [b]/c: d"
+    name = "a [b] c: d.. 日本語"
     assert run(world, "--study", name) == 0
     assert f"study {name}" in capsys.readouterr().out
     assert cli.main(["plot", name, "-o", "x.png"]) == 0
-    assert len(list((here / "lamsearch-studies").glob("*/*.png"))) == 12
+    assert len(list((here / "lamsearch-studies").glob("*/*.png"))) == 16  # λs × images
 
 
 @pytest.mark.slow
@@ -375,3 +398,27 @@ def test_settings_that_the_pipeline_refuses_are_not_bound(
         patch.setattr(ImageEvaluation, "__init__", refuse)
         assert run(world, "--seed", "7", "--study", "s") == 2
     assert run(world, "--seed", "8", "--study", "s") == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alignment-cost", "3 weeks"], "alignment cost '3 weeks' given, expected GPU-hours"),
+        (["--alignment-cost", "-1"], "alignment cost '-1' given, expected GPU-hours"),
+        (["--price", "0"], "price 0 given, expected a number above 0"),
+        (["--price", "nan"], "price nan given, expected a number above 0"),
+        (["--price", "dear"], "argument --price: invalid float value: 'dear'"),
+    ],
+)
+def test_bad_costs_are_one_line_with_status_2(
+    here: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    try:
+        status = cli.main(["advise", "s", *flags])
+    except SystemExit as stopped:  # argparse's own
+        status = int(str(stopped.code))
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
