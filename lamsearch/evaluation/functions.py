@@ -95,8 +95,8 @@ def _scores(lam: float, returned: ArrayLike) -> NDArray[np.float64]:
         raise EvaluationError(f"{given}: {expected}") from error
     infinite = np.abs(scores) > LARGEST_SCORE
     if scores.ndim != 1 or not len(scores) or infinite.any():
+        number = f" with {infinite.sum()} infinite scores" if infinite.any() else ""
         raise EvaluationError(
-            f"the evaluation of lam = {lam:g} returned shape {scores.shape} with "
-            f"{int(infinite.sum())} infinite scores: {expected}"
+            f"the evaluation of lam = {lam:g} returned shape {scores.shape}{number}: {expected}"
         )
     return scores

@@ -154,7 +154,7 @@ def constant_notes(evaluations: Sequence[Evaluation], reward: str | None) -> Ite
         return
     for name in (None, *tracked_names(evaluations)):
         rows = score_rows(evaluations, name)
-        if not _is_constant(rows):
+        if not is_constant(rows):
             continue
         shown = name or reward or "score"
         found = np.concatenate(rows)
@@ -165,7 +165,7 @@ def constant_notes(evaluations: Sequence[Evaluation], reward: str | None) -> Ite
         yield Note("constant", text)
 
 
-def _is_constant(rows: Sequence[NDArray[np.float64]]) -> bool:
+def is_constant(rows: Sequence[NDArray[np.float64]]) -> bool:
     """Return whether every image has one score at all λs; rows of one number are images too."""
     if len({len(row) for row in rows}) > 1:
         return False

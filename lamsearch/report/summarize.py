@@ -13,7 +13,13 @@ from lamsearch.bayesopt.evidence import Evidence
 from lamsearch.bayesopt.recommendation import Recommendation, gain, recommend
 from lamsearch.errors import StudyError
 from lamsearch.report.confirmation import stored_confirmation
-from lamsearch.report.notes import answer_notes, constant_notes, failed_note, stopped_early
+from lamsearch.report.notes import (
+    answer_notes,
+    constant_notes,
+    failed_note,
+    is_constant,
+    stopped_early,
+)
 from lamsearch.report.onset import Onset, find_onset
 from lamsearch.report.people import peoples_answer
 from lamsearch.report.quotes import agreement_note
@@ -26,7 +32,7 @@ from lamsearch.report.tracked_rewards import (
     tracked_surrogates,
 )
 from lamsearch.study.database import Study
-from lamsearch.study.history import History, merged
+from lamsearch.study.history import History, merged, score_rows
 from lamsearch.study.proposal import Budget
 from lamsearch.study.records import Evaluation
 from lamsearch.study.urls import redacted_url
@@ -64,6 +70,7 @@ def summarize(
     answer = _answer(evidence, tolerance or FIVE_PERCENT)
     summary = Summary(
         **_answer_fields(answer, config),
+        limited_by=_limited_by(answer, evaluations),
         effective_beta=effective_beta(manifest.get("beta"), answer.lam),
         evaluations=evaluated_lams(
             evaluations,
@@ -146,9 +153,15 @@ def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, An
         "gain_over_reference": answer.gain_over_reference if low <= 0 <= high else None,
         "gain_over_aligned": answer.gain_over_aligned if low <= 1 <= high else None,
         "within": Within(answer.epsilon, answer.probability, answer.expected_loss),
-        "limited_by": "images" if (answer.plan_share or 0) > _IMAGE_LIMITED else None,
         "best_observed": BestObserved(*answer.best_observed),
     }
+
+
+def _limited_by(answer: Recommendation, evaluations: Sequence[Evaluation]) -> str | None:
+    """Return what the answer needs more of; nothing helps a reward that is constant."""
+    if is_constant(score_rows(evaluations)):
+        return None
+    return "images" if (answer.plan_share or 0) > _IMAGE_LIMITED else None
 
 
 def _tracked(

@@ -120,9 +120,11 @@ def as_reward(reward: object, name: str | None = None) -> CheckedReward:
     if isinstance(reward, CheckedReward):
         return reward
     if not isinstance(reward, Reward) or isinstance(reward, type):
-        given = f"{reward!r} given"
+        of = f"reward '{name}': " if name else ""
+        own = reward if isinstance(reward, type) else type(reward)
+        given = f"{'the class' if own is reward else 'an object of class'} {own.__name__}"
         raise RewardError(
-            f"{given}, expected an object with score(images, prompts) -> (B,) float32"
+            f"{of}{given} given, expected an object with score(images, prompts) -> (B,) float32"
         )
     own_name = getattr(reward, "name", None) or type(reward).__name__
     return CheckedReward(reward, name or own_name, str(getattr(reward, "scale", "unnamed")))

@@ -225,9 +225,9 @@ def test_as_reward_wraps_once_and_refuses_what_cannot_score():
     assert as_reward(wrapped) is wrapped
     assert isinstance(wrapped, Reward)
     assert (wrapped.name, as_reward(Returns(None)).name) == ("mine", "Returns")
-    for not_a_reward in (3, Returns, len):
-        with pytest.raises(RewardError, match="expected an object with score"):
-            as_reward(not_a_reward)
+    for not_a_reward, given in ((3, "an object of class int"), (Returns, "the class Returns")):
+        with pytest.raises(RewardError, match=f"'mine': {given} given, expected an object with"):
+            as_reward(not_a_reward, "mine")
 
 
 @pytest.fixture
