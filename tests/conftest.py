@@ -10,6 +10,9 @@ import os
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before torch is, in this process and those it starts: tensors this small are slower on two
+# threads, and by far on a busy machine.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -77,14 +80,6 @@ def browser() -> Iterator[Browser]:
         launched = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield launched
         launched.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Tensors this small are slower on two threads, and by far on a busy machine."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,12 +16,10 @@ import numpy as np
 from faults import driver
 from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
+from warm_processes import PROCESSES, silence
 
 BATCH = 2
 STUDY = "s"
-
-_WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(["lamsearch.image_search", "lamsearch.report.table"])
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Place:
 
     def warm(self, write: int = 0) -> BaseProcess:
         """Start the search in a process that has imported everything already."""
-        process = _WARM.Process(target=_quietly, args=(str(self.log), write, self.arguments()))
+        process = PROCESSES.Process(target=_quietly, args=(str(self.log), write, self.arguments()))
         process.start()
         return process
 
@@ -59,7 +55,6 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
     def commits(self) -> int:
@@ -83,12 +78,7 @@ class Place:
 
 
 def _quietly(log: str, write: int, arguments: Sequence[str]) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    silence()
     sys.exit(driver.main(log, write, arguments))
 
 

@@ -45,13 +45,12 @@ def assert_nothing_lost(place: Place, whole: Place, killed: list[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [1, 4])
 def test_a_search_killed_again_and_again_at_its_writes_ends_the_same(
-    first: int, whole: Place, tmp_path: Path
+    whole: Place, tmp_path: Path
 ) -> None:
     """Killed before its first write, then before the 4th of the next run, the 7th, …"""
     place, killed = fresh(tmp_path), []
-    for write in range(first, 10 * whole.commits(), 3):
+    for write in range(1, 10 * whole.commits(), 3):
         process = place.warm(write)
         process.join()
         if process.exitcode == 0:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import optuna
 import pytest
 
 import lamsearch
+import warm_processes
 from lamsearch.bayesopt.config import SearchConfig
 from lamsearch.bayesopt.policy import AllocationPolicy
 from lamsearch.errors import EvaluationError, SettingsError, StudyError
@@ -192,9 +190,7 @@ def test_a_resume_under_other_settings_is_refused(world: Path, in_tmp: Path) -> 
 
 
 KILLED = """
-import sys, torch
-torch.set_num_threads(1)
-import lamsearch
+import sys, lamsearch
 world, folder = sys.argv[1:]
 lamsearch.run("b500", "pickscore", 5, config=world + "/lamsearch.toml", images=6, batch_size=2,
               storage=f"sqlite:///{folder}/studies.db", study="killed", also=["clip"])
@@ -206,15 +202,10 @@ def test_sigkill_in_the_middle_changes_nothing(world: Path, in_tmp: Path) -> Non
     options = {"budget": 5, "images": 6, "batch_size": 2, "also": ["clip"]}
     whole = lamsearch.run(**run_options(world, in_tmp, **options, study="whole"))
     url = f"sqlite:///{in_tmp}/studies.db"
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", KILLED, str(world), str(in_tmp)],
-        cwd=in_tmp,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-    )
+    process = warm_processes.start(KILLED, world, in_tmp)
     wait_for_scores(url, trials=2, process=process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert len(finished("killed", url)) < 5
     resumed = lamsearch.run(**run_options(world, in_tmp, **options, study="killed"))
     assert [e.lam for e in resumed.evaluations] == [e.lam for e in whole.evaluations]
@@ -227,10 +218,10 @@ def test_sigkill_in_the_middle_changes_nothing(world: Path, in_tmp: Path) -> Non
         np.testing.assert_array_equal(of_killed.tracked_row("clip"), of_whole.tracked_row("clip"))
 
 
-def wait_for_scores(url: str, *, trials: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_scores(url: str, *, trials: int, process: BaseProcess) -> None:
     """Wait until some trial of the other process has a batch but is not finished."""
     storage = optuna.storages.RDBStorage(url)  # once: it takes longer than all that follows
-    while process.poll() is None:
+    while process.is_alive():
         time.sleep(0.01)
         if "killed" in optuna.get_all_study_names(storage):
             stored = optuna.load_study(study_name="killed", storage=storage).trials

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import deradiff
 import tiny_pipelines
+import warm_processes
 from deradiff.formats.lora_keys import LayerParts
 
 CALL = {"num_inference_steps": 3, "guidance_scale": 3.0}
@@ -23,7 +22,6 @@ PROMPTS = ["a red three", "blue"]
 
 READ = """
 import sys, numpy, torch, deradiff
-torch.set_num_threads(1)
 pipe = deradiff.load(sys.argv[1])
 generators = [torch.Generator().manual_seed(i) for i in range(2)]
 images = pipe(["a red three", "blue"], generator=generators, output_type="np").images
@@ -40,13 +38,9 @@ def images(pipe: Any) -> np.ndarray:
 
 def in_a_fresh_process(folder: Path) -> tuple[np.ndarray, list[str]]:
     output = folder.parent / "images.npy"
-    done = subprocess.run(
-        [sys.executable, "-c", READ, str(folder), str(output)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return np.load(output), done.stdout.split()
+    status, printed = warm_processes.run(READ, folder, output)
+    assert status == 0, printed
+    return np.load(output), printed.splitlines()[-1].split()
 
 
 def aligned_unet(folder: Path, scale: float = 0.05) -> Path:

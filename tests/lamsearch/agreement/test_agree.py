@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import torch
 
 import lamsearch
+import warm_processes
 from deradiff import load_anchor
 from lamsearch.config.prompt_files import read_prompts
 from lamsearch.errors import NoScoreError, SettingsError, StudyError
@@ -191,8 +190,10 @@ def test_workers_that_add_anchors_at_once_lose_none(family: Path, agree: Any) ->
     )
     config = str(family / "lamsearch.toml")
     pairs = [("b250", "b500"), ("b500", "b1000")]
-    workers = [subprocess.Popen([sys.executable, "-c", code, config, *pair]) for pair in pairs]
-    assert [worker.wait() for worker in workers] == [0, 0]
+    workers = [warm_processes.start(code, config, *pair) for pair in pairs]
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
     found = lamsearch.agree([*BETAS], ["pickscore"], images=2, config=config)
     assert found.anchors == tuple(BETAS)
     assert found.notes == ()

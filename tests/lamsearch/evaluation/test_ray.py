@@ -17,7 +17,7 @@ import pytest
 
 import lamsearch
 from lamsearch.errors import EvaluationError, LamsearchError, SettingsError
-from lamsearch.evaluation import ray_pool
+from lamsearch.evaluation import ray_pool, shards
 from lamsearch.evaluation.actor_state import ActorState
 from lamsearch.evaluation.loading import Models
 from lamsearch.evaluation.ray_actors import ImageActor
@@ -219,15 +219,18 @@ def test_memory_that_runs_out_halves_the_shards(
     watch = Watch()
     run(settings, "two", batch_size=2)
     monkeypatch.setattr(ray_pool, "ImageActor", Small)
-    run(settings, "halved", batch_size=4, ray="local", actors=2, progress=watch)
+    run(settings, "halved", batch_size=4, ray="local", actors=1, progress=watch)
     assert stored(settings, "two") == stored(settings, "halved")
     assert set(watch.batches) == {2}
     assert not any("died" in each for each in watch.news)
 
 
 @pytest.mark.usefixtures("cluster")
-def test_what_kills_every_actor_is_not_tried_for_ever(settings: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"images \d+ to \d+ failed 4 times|actors are lost"):
+def test_what_kills_every_actor_is_not_tried_for_ever(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "RETRIES", 1)
+    with pytest.raises(EvaluationError, match=r"images \d+ to \d+ failed 2 times|actors are lost"):
         run(settings, "deadly", reward="deadly", ray="local", actors=1)
 
 
@@ -238,7 +241,7 @@ def test_errors_of_this_package_come_through_as_they_are(settings: Path) -> None
     with pytest.raises(LamsearchError) as serial:
         run(broken, "serial")
     with pytest.raises(LamsearchError) as sharded:
-        run(broken, "sharded", ray="local", actors=2)
+        run(broken, "sharded", ray="local", actors=1)
     assert type(serial.value) is type(sharded.value)
     assert str(serial.value) == str(sharded.value)
 
@@ -259,7 +262,7 @@ COMMAND = "import sys; from lamsearch.cli import main; sys.exit(main(sys.argv[1:
 def start(settings: Path, *options: str, mark: str = "") -> subprocess.Popen[str]:
     arguments = ["run", "--anchor", "b500", "--images", "12", "--batch-size", "2"]
     arguments += ["--config", str(settings), "--storage", storage(settings), "--device", "cpu"]
-    arguments += ["--ray", "local", "--actors", "2", "--allow-code", *options]
+    arguments += ["--ray", "local", "--allow-code", *options]
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
         stdout=subprocess.PIPE,
@@ -288,7 +291,7 @@ def marked(mark: str) -> list[int]:
 )
 def test_a_signal_leaves_no_process_behind(settings: Path, signal_: signal.Signals) -> None:
     mark = uuid.uuid4().hex
-    process = start(settings, "--reward", "pickscore", "--budget", "50", mark=mark)
+    process = start(settings, "--reward", "pickscore", "--budget", "50", "--actors", "2", mark=mark)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("λ = 0.000"):  # an evaluation is finished, the next one has begun
@@ -309,7 +312,7 @@ def test_a_signal_leaves_no_process_behind(settings: Path, signal_: signal.Signa
 def test_standard_output_is_one_object_whatever_is_printed(settings: Path) -> None:
     import json
 
-    process = start(settings, "--reward", "loud", "--budget", "2", "--json")
+    process = start(settings, "--reward", "loud", "--budget", "2", "--actors", "1", "--json")
     output, messages = process.communicate(timeout=120)
     assert process.returncode == 0, messages
     assert json.loads(output)["evaluations"]

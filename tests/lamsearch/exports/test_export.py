@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import yaml
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+import warm_processes
 from deradiff.exports.merged import merged_components
 from lamsearch import cli
 from lamsearch.evaluation.loading import load_anchor
@@ -27,7 +26,6 @@ pytestmark = pytest.mark.slow
 
 LOAD = """
 import json, sys, torch, deradiff
-torch.set_num_threads(1)
 folder, output, plan = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 pipe = deradiff.load(folder)
 images = pipe(
@@ -42,7 +40,8 @@ for number, image in enumerate(images):
 def images_of_a_fresh_process(folder: Path, output: Path, study: TinyStudy) -> list[np.ndarray]:
     output.mkdir()
     plan = json.dumps([(image.prompt, image.seed) for image in study.plan])
-    subprocess.run([sys.executable, "-c", LOAD, str(folder), str(output), plan], check=True)
+    status, printed = warm_processes.run(LOAD, folder, output, plan)
+    assert status == 0, printed
     return [np.asarray(Image.open(output / f"{number}.png")) for number in range(IMAGES)]
 
 
@@ -274,8 +273,8 @@ def test_a_disk_that_refuses_leaves_nothing(study: TinyStudy, world: Path, tmp_p
     )
     out = tmp_path / "out"
     given = study.arguments("export", study.name, str(out), "--as", "realigned")
-    done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True)
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    status, printed = warm_processes.run(code, *given)
+    assert status == 1
+    (line,) = [line for line in printed.splitlines() if line.startswith("error:")]
     assert line.startswith(f"error: cannot write {out}: ")
     assert list(tmp_path.iterdir()) == []

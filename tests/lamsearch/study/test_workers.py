@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import random
 import signal
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from lamsearch import LamSampler
@@ -33,12 +31,7 @@ from lamsearch.study.leases import LEASE_SECONDS, Leases
 from lamsearch.study.proposal import Budget, Policy, Proposal
 from lamsearch.study.storage import open_storage
 from studies import begin
-
-PROCESSES = multiprocessing.get_context("forkserver")
-# Once for all workers.
-PROCESSES.set_forkserver_preload(
-    ["lamsearch.bayesopt.optuna_sampler", "lamsearch.report.summarize", "pytest"]
-)
+from warm_processes import PROCESSES
 
 
 class Steps:
@@ -81,7 +74,6 @@ def work(study: Study, budget: int, policy: Policy = steps) -> None:
 
 
 def work_in_turn(url: str, studies: list[tuple[str, Policy]], together: Barrier) -> None:
-    torch.set_num_threads(1)
     for name, policy in studies:
         together.wait(120)
         work(Study.create(name, url), 9, policy)

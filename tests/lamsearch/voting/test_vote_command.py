@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -37,11 +36,7 @@ def voting(study: Study, *more: str) -> Iterator[tuple[subprocess.Popen[str], st
     """Start the command; yields the process and the page's address."""
     arguments = [*COMMAND, "vote", "s", "--storage", str(study.storage), *more]
     pipe = subprocess.PIPE
-    # Another number of threads would sum in another order.
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        arguments, stdout=pipe, stderr=pipe, text=True, env=one_thread
-    ) as process:
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
