@@ -69,8 +69,7 @@ def summarize(
     evidence = Evidence.from_evaluations(evaluations, config)
     answer = _answer(evidence, tolerance or FIVE_PERCENT)
     summary = Summary(
-        **_answer_fields(answer, config),
-        limited_by=_limited_by(answer, evaluations),
+        **_answer_fields(answer, config, evaluations=evaluations),
         effective_beta=effective_beta(manifest.get("beta"), answer.lam),
         evaluations=evaluated_lams(
             evaluations,
@@ -142,9 +141,14 @@ def _answer(evidence: Evidence, tolerance: Tolerance) -> Recommendation:
     )
 
 
-def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, Any]:
+def _answer_fields(
+    answer: Recommendation, config: SearchConfig, *, evaluations: Sequence[Evaluation]
+) -> dict[str, Any]:
     """Return the summary's fields that are the recommendation's."""
     low, high = config.bounds
+    # Nothing helps a reward that is constant.
+    by_images = (answer.plan_share or 0) > _IMAGE_LIMITED
+    limited_by = "images" if by_images and not is_constant(score_rows(evaluations)) else None
     return {
         "lam": answer.lam,
         "value": answer.value,
@@ -153,15 +157,9 @@ def _answer_fields(answer: Recommendation, config: SearchConfig) -> dict[str, An
         "gain_over_reference": answer.gain_over_reference if low <= 0 <= high else None,
         "gain_over_aligned": answer.gain_over_aligned if low <= 1 <= high else None,
         "within": Within(answer.epsilon, answer.probability, answer.expected_loss),
+        "limited_by": limited_by,
         "best_observed": BestObserved(*answer.best_observed),
     }
-
-
-def _limited_by(answer: Recommendation, evaluations: Sequence[Evaluation]) -> str | None:
-    """Return what the answer needs more of; nothing helps a reward that is constant."""
-    if is_constant(score_rows(evaluations)):
-        return None
-    return "images" if (answer.plan_share or 0) > _IMAGE_LIMITED else None
 
 
 def _tracked(
