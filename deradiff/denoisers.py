@@ -54,7 +54,8 @@ def uncompiled(module: nn.Module) -> nn.Module:
 
 def has_block_cache(denoiser: nn.Module) -> bool:
     """Return whether a hook on the denoiser keeps results from one forward pass to the next."""
-    registries = [getattr(module, "_diffusers_hook", None) for module in denoiser.modules()]
+    # Asked at every step: where an attribute is missing, a module's own lookup is slow.
+    registries = [vars(module).get("_diffusers_hook") for module in denoiser.modules()]
     return any(
         hook._is_stateful
         for registry in registries
