@@ -9,7 +9,7 @@ import numpy as np
 
 from lamsearch.agreement.analysis import read_agreement
 from lamsearch.agreement.results import Emulation
-from lamsearch.report.advice import EmulationError
+from lamsearch.report.gains import EmulationError
 from lamsearch.report.quotes import find_quote
 from lamsearch.study.database import Study
 

@@ -42,9 +42,17 @@ def advice_on(study: Study, summary: Summary, costs: CostsConfig) -> Advice:
         from lamsearch.evaluation.config import AUTO
         from lamsearch.report.advice import advise
         from lamsearch.report.advice_words import with_sentences
+        from lamsearch.report.exported import recalled_export
 
     emulation = (
         stored_emulation_error(study, summary.reward, summary.lam) if summary.lam > 0 else None
     )
-    continues = study.manifest.get("images") == AUTO
-    return with_sentences(advise(summary, costs=costs, emulation=emulation, continues=continues))
+    return with_sentences(
+        advise(
+            summary,
+            costs=costs,
+            emulation=emulation,
+            export=recalled_export(study, summary.lam),
+            continues=study.manifest.get("images") == AUTO,
+        )
+    )

@@ -17,7 +17,7 @@ from deradiff.exports.merged import aligned_components, merged_components
 from deradiff.exports.pipeline_folder import remove_paths, save_pipeline, size_of
 from deradiff.exports.plain_weights import plain_denoiser
 from lamsearch.config.settings import AnchorSettings, Settings
-from lamsearch.errors import SettingsError
+from lamsearch.errors import SettingsError, StudyError
 from lamsearch.evaluation.loading import Models, load_anchor, usable_device
 from lamsearch.exports.answered_study import AnsweredStudy
 from lamsearch.exports.card import model_card
@@ -25,8 +25,10 @@ from lamsearch.exports.config import ExportConfig
 from lamsearch.exports.folder import require_free, require_space, whole_folder
 from lamsearch.exports.measurement import Measurement, measure
 from lamsearch.exports.result import Export, LoraFacts
+from lamsearch.report.exported import ExportDifference, remember_export
 from lamsearch.report.rows import effective_beta
 from lamsearch.rewards import load_panel
+from lamsearch.study.database import Study
 
 Say = Callable[[str], None]
 
@@ -84,6 +86,7 @@ def export(
             say=say,
         )
         say(measurement.sentence)
+        _keep(_difference(config, lam, measurement), study, storage=storage, say=say)
     found = _described(answered, anchor, config, lam=lam, lora=form.lora, measurement=measurement)
     with whole_folder(folder) as partial:
         form.write(partial, found.call)
@@ -152,6 +155,27 @@ def _lora(anchor: deradiff.Anchor, found: LowRank) -> _Form:
         write=lambda folder, _: found.save(folder, dtype=denoiser.dtype, kohya=is_unet),
         as_aligned={found.component: found.applied_to(denoiser)},
         lora=LoraFacts(found.rank, found.share, found.is_own),
+    )
+
+
+def _keep(found: ExportDifference, study: str, *, storage: str | None, say: Say) -> None:
+    """Store a measurement for `lamsearch advise`, where the database can be written."""
+    try:
+        remember_export(Study.create(study, storage), found)
+    except StudyError as error:
+        say(f"the measurement is not kept for lamsearch advise: {error}")
+
+
+def _difference(config: ExportConfig, lam: float, measured: Measurement) -> ExportDifference:
+    assert config.as_ != "realigned"
+    return ExportDifference(
+        form=config.as_,
+        lam=lam,
+        difference=measured.difference,
+        stderr=measured.stderr,
+        interval=measured.interval,
+        images=measured.images,
+        epsilon=measured.epsilon,
     )
 
 

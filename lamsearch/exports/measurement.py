@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,8 @@ from lamsearch.errors import EvaluationError
 from lamsearch.evaluation.image_plan import PlannedImage
 from lamsearch.evaluation.loading import Models
 from lamsearch.report.confirmation import paired_difference
+from lamsearch.report.exported import Verdict, equality
 from lamsearch.study.records import Evaluation
-
-Verdict = Literal["equal", "different", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,7 @@ class Measurement:
     @property
     def verdict(self) -> Verdict:
         """Whether the whole interval lies within ε, outside of it, or neither."""
-        low, high = self.interval
-        if -self.epsilon <= low and high <= self.epsilon:
-            return "equal"
-        return "different" if low > self.epsilon or high < -self.epsilon else "undecided"
+        return equality(self.interval, self.epsilon)
 
     @property
     def sentence(self) -> str:

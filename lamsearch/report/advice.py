@@ -1,14 +1,7 @@
 """What to do with an answer, as plain data: keep λ*, export it, retrain, or look closer.
 
-| symbol | code | meaning |
-|---|---|---|
-| g, s | `Gain` | J(λ*) − J(1), what λ* earns over the aligned model, and its standard error |
-| m, e | `EmulationError` | mean and deviation of: realigned model less real one |
-| Φ | `probability_above_zero` | normal distribution function |
-
-A model that is aligned from scratch at β/λ* earns J(λ*) less what the emulation is off by, so its
-gain over the aligned model is normal with mean g − m and variance s² + e², and above 0 with the
-probability Φ((g − m)/√(s² + e²)). It needs one pass of a denoiser per image where λ* needs two.
+Each choice has its gain over the aligned model (`lamsearch.report.gains`) and its price. λ* needs
+two passes of a denoiser per step of an image, the others one.
 """
 
 from __future__ import annotations
@@ -18,10 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy.special import ndtr
-
 from lamsearch.bayesopt.recommendation import Gain
 from lamsearch.report.costs import CostsConfig
+from lamsearch.report.exported import ExportDifference
+from lamsearch.report.gains import (
+    EmulationError,
+    exported_gain,
+    probability_above_zero,
+    retrained_gain,
+)
 from lamsearch.report.json_form import to_json
 from lamsearch.report.more_images import (
     SECONDS_PER_HOUR,
@@ -34,27 +32,9 @@ from lamsearch.report.rows import effective_beta
 from lamsearch.report.summary import Summary
 
 Action = Literal["aligned", "keep", "export", "retrain"]
-Verdict = Literal["keep", "aligned", "reference", "more_images"]
+Verdict = Literal["keep", "export", "aligned", "reference", "more_images"]
 
 SURE = 0.95
-_NORMAL_QUANTILE = 1.959964
-
-
-@dataclass(frozen=True)
-class EmulationError:
-    """By how much realigned models miss models aligned from scratch, in an agreement.
-
-    Attributes:
-        study: Name of the agreement.
-        mean: Mean over pairs of anchors of the realigned mean less the real one.
-        deviation: Standard deviation of these differences.
-        pairs: Number of pairs, with λs near λ* where there are any.
-    """
-
-    study: str
-    mean: float
-    deviation: float
-    pairs: int
 
 
 @dataclass(frozen=True)
@@ -86,8 +66,8 @@ class Advice:
     Attributes:
         study: Name of the study.
         reward: Name of the reward, None for a function of one's own.
-        verdict: "keep" λ*; "aligned" or "reference": use that model, λ* is not better; or
-            "more_images": too uncertain to tell.
+        verdict: "keep" λ*; "export" it, since one set of weights earns the same; "aligned" or
+            "reference": use that model, λ* is not better; or "more_images": too uncertain to tell.
         lam: λ*.
         effective_beta: β/λ*; None where there is no β.
         beta_interval: Strengths that are worth trying, the smaller first: those of the 95 %
@@ -97,8 +77,10 @@ class Advice:
         left_probability: That it would find more than ε.
         epsilon: ε, in the units of the scores.
         emulation: What an agreement says of β/λ, None where none is stored.
+        export: What an export at λ* earns against the mixture, None where none was measured.
         break_even_images: Images after which a retrained model has paid for itself, or later: it
-            saves one of two passes, at most half of an image's time. None without a cost.
+            saves one of two passes, at most half of an image's time. None without a cost, and where
+            an export saves the same.
         more_images: What would halve the uncertainty; None where nothing is known of images.
         seconds_per_image: As measured in the study; None where that is not known.
         onset: The alarm for reward hacking, if it was raised at or below λ*.
@@ -116,6 +98,7 @@ class Advice:
     left_probability: float
     epsilon: float
     emulation: EmulationError | None
+    export: ExportDifference | None
     break_even_images: int | None
     more_images: MoreImages | None
     seconds_per_image: float | None
@@ -136,6 +119,7 @@ def advise(
     *,
     costs: CostsConfig,
     emulation: EmulationError | None = None,
+    export: ExportDifference | None = None,
     continues: bool = False,
 ) -> Advice:
     """Return what to do with an answer.
@@ -144,16 +128,18 @@ def advise(
         summary: The answer.
         costs: What the reader pays.
         emulation: What an agreement of the same reference and reward says.
+        export: What an export at λ* was measured to earn against the mixture.
         continues: Whether the study can go on with more images.
     """
     seconds = seconds_per_image(summary)
-    choices = tuple(_choices(summary, costs, emulation))
+    choices = tuple(_choices(summary, costs, emulation, export))
+    can_export = export is not None and export.is_equal
     more = find_more_images(summary, costs, continues=continues)
     onset = summary.onset
     return Advice(
         study=summary.study,
         reward=summary.reward,
-        verdict=_verdict(summary, choices, more),
+        verdict=_verdict(summary, choices, more, can_export=can_export),
         lam=summary.lam,
         effective_beta=summary.effective_beta,
         beta_interval=_beta_interval(summary),
@@ -162,7 +148,8 @@ def advise(
         left_probability=1 - summary.within.probability,
         epsilon=summary.within.epsilon,
         emulation=emulation,
-        break_even_images=_break_even(summary, costs, seconds),
+        export=export,
+        break_even_images=None if can_export else _break_even(summary, costs, seconds),
         more_images=more,
         seconds_per_image=seconds,
         onset=onset if onset is not None and onset.lam <= summary.lam else None,
@@ -174,47 +161,39 @@ def passes(lam: float) -> int:
     return 1 if lam in (0.0, 1.0) else 2
 
 
-def retrained_gain(gain: Gain, emulation: EmulationError | None) -> Gain:
-    """Return what a model aligned from scratch at β/λ* earns over the aligned model."""
-    if emulation is None:
-        return gain
-    value, stderr = gain.value - emulation.mean, math.hypot(gain.stderr, emulation.deviation)
-    half = _NORMAL_QUANTILE * stderr
-    return Gain(value, stderr, (value - half, value + half))
-
-
-def probability_above_zero(gain: Gain) -> float:
-    """Return Φ(g/s); where nothing is uncertain, 1 or 0, and 1/2 for no difference at all."""
-    if gain.stderr > 0:
-        return float(ndtr(gain.value / gain.stderr))
-    return 0.5 if gain.value == 0 else float(gain.value > 0)
-
-
 def _choices(
-    summary: Summary, costs: CostsConfig, emulation: EmulationError | None
+    summary: Summary,
+    costs: CostsConfig,
+    emulation: EmulationError | None,
+    export: ExportDifference | None,
 ) -> Iterator[Choice]:
-    gain = summary.gain_over_aligned
-    chance = None if gain is None else probability_above_zero(gain)
+    gain, free = summary.gain_over_aligned, costs.price_of(0.0)
     if gain is not None:
-        yield Choice("aligned", 1, Gain(0.0, 0.0, (0.0, 0.0)), None, 0.0, costs.price_of(0.0))
-    yield Choice("keep", passes(summary.lam), gain, chance, 0.0, costs.price_of(0.0))
+        yield Choice("aligned", 1, Gain(0.0, 0.0, (0.0, 0.0)), None, 0.0, free)
+    yield Choice("keep", passes(summary.lam), gain, _chance(gain), 0.0, free)
     if passes(summary.lam) == 1:
         return
     if summary.anchor is not None:
-        yield Choice("export", 1, None, None, 0.0, costs.price_of(0.0))
+        exported = None if gain is None or export is None else exported_gain(gain, export)
+        yield Choice("export", 1, exported, _chance(exported), 0.0, free)
     if summary.effective_beta is not None and summary.lam > 0:
         hours = None if costs.alignment_cost is None else costs.alignment_cost.hours
         retrained = None if gain is None else retrained_gain(gain, emulation)
-        chance = None if retrained is None else probability_above_zero(retrained)
-        yield Choice("retrain", 1, retrained, chance, hours, costs.price_of(hours))
+        yield Choice("retrain", 1, retrained, _chance(retrained), hours, costs.price_of(hours))
 
 
-def _verdict(summary: Summary, choices: tuple[Choice, ...], more: MoreImages | None) -> Verdict:
+def _chance(gain: Gain | None) -> float | None:
+    return None if gain is None else probability_above_zero(gain)
+
+
+def _verdict(
+    summary: Summary, choices: tuple[Choice, ...], more: MoreImages | None, *, can_export: bool
+) -> Verdict:
     if summary.lam <= 0:
         return "reference"
     keep = next(each for each in choices if each.action == "keep")
     if keep.probability is None or keep.probability >= SURE:
-        return "keep"
+        return "export" if can_export and keep.passes == 2 else "keep"
     can_tell = more is not None and more.factor is not None and keep.probability > 0.5
     return "more_images" if can_tell else "aligned"
 

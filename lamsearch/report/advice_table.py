@@ -17,7 +17,7 @@ _NAMES = MappingProxyType(
     {
         "aligned": "aligned, λ = 1",
         "keep": "keep λ*",
-        "export": "export merged",
+        "export": "export",
         "retrain": "retrain at β",
     }
 )
@@ -34,7 +34,12 @@ def advice_table(advice: Advice) -> RenderableType:
 
 
 def _cells(choice: Choice, advice: Advice) -> tuple[str, ...]:
-    at = {"keep": f" = {advice.lam:.3f}", "retrain": f" {beta_text(advice.effective_beta)}"}
+    form = "merged" if advice.export is None else advice.export.form
+    at = {
+        "keep": f" = {advice.lam:.3f}",
+        "export": f" {form}",
+        "retrain": f" {beta_text(advice.effective_beta)}",
+    }
     gain = choice.gain
     return (
         f"{_NAMES[choice.action]}{at.get(choice.action, '')}",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from types import MappingProxyType
 
 from lamsearch.bayesopt.recommendation import Gain
 from lamsearch.report.advice import Advice
+from lamsearch.report.exported import ExportDifference
 from lamsearch.report.more_images import MoreImages
 from lamsearch.report.rows import beta_text
+
+FORMS = MappingProxyType({"merged": "merged weights", "lora": "a LoRA"})
+"""What an export is, by its form."""
 
 
 def with_sentences(advice: Advice) -> Advice:
@@ -26,10 +31,7 @@ def sentences(advice: Advice) -> Iterator[str]:
         )
     yield from _retraining(advice)
     if advice.choice("export") is not None:
-        yield (
-            "Exporting merged weights gives one model and one pass per step; what that loses "
-            "against the mixture is measured by lamsearch export --as merged."
-        )
+        yield _exporting(advice.export)
     if advice.more_images is not None:
         yield _more(advice.more_images, advice.reward or "score")
 
@@ -78,9 +80,32 @@ def _verdict(advice: Advice) -> str:
             f"Generate more images before you decide: λ* = {advice.lam:.3f} probably earns more "
             f"than the aligned model{_chance(keep.probability)}, but that is not sure."
         )
-    gain = "" if keep.gain is None else f": {change(keep.gain)} over the aligned model"
-    twice = "two passes" if keep.passes == 2 else "one pass"
-    return f"Keep λ* = {advice.lam:.3f}, at {twice} per step{gain}{_chance(keep.probability)}."
+    if advice.verdict == "export":
+        assert advice.export is not None
+        chosen, do = advice.choice("export"), "Export"
+        form = f" as {FORMS[advice.export.form]}"
+    else:
+        chosen, do, form = keep, "Keep", ""
+    assert chosen is not None
+    gain = "" if chosen.gain is None else f": {change(chosen.gain)} over the aligned model"
+    count = "two passes" if chosen.passes == 2 else "one pass"
+    chance = _chance(chosen.probability)
+    return f"{do} λ* = {advice.lam:.3f}{form}, at {count} per step{gain}{chance}."
+
+
+def _exporting(export: ExportDifference | None) -> str:
+    if export is None:
+        return (
+            "Exporting merged weights gives one model and one pass per step; what that loses "
+            "against the mixture is measured by lamsearch export --as merged."
+        )
+    low, high = export.interval
+    found = "equal" if export.is_equal else "not shown to be equal"
+    return (
+        f"Exported as {FORMS[export.form]}, λ* earned {export.difference:+.5f} (95 % {low:+.5f} to "
+        f"{high:+.5f}, {export.images} images) against the mixture: {found} within ε = "
+        f"{export.epsilon:.2g}."
+    )
 
 
 def _chance(probability: float | None) -> str:

@@ -23,6 +23,9 @@ KEPT_FACT = "kept_prompts"
 COMMAND_FACT = "command"
 """Fact of a study: the words of the command line that reproduces its last run."""
 
+EXPORTS_FACT = "exports"
+"""Fact of a study: what its exports were measured to earn against the mixture, by form."""
+
 REFERENCE_FACT = "reference"
 """Fact of a study: the digest of its reference's weights."""
 

@@ -19,6 +19,8 @@ import warm_processes
 from deradiff.exports.merged import merged_components
 from lamsearch import cli
 from lamsearch.evaluation.loading import load_anchor
+from lamsearch.report.exported import recalled_export
+from lamsearch.study.database import Study
 
 from .conftest import IMAGES, TinyStudy, run
 
@@ -92,6 +94,9 @@ def test_merged_is_a_stock_pipeline_that_was_measured(
     assert measured["difference"] == pytest.approx(measured["exported"] - measured["exact"])
     assert measured["image_distance"] > 0
     assert f"{measured['difference']:+.5f} against the exact mixture" in printed.err
+    kept = recalled_export(Study.open(any_study.name, any_study.storage), 0.5)
+    assert kept is not None
+    assert (kept.form, kept.difference, kept.images) == ("merged", measured["difference"], IMAGES)
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "out")
     anchor = load_anchor(any_study.settings.anchor("b500"), "cpu")
     expected = merged_components(anchor, answer["lam"])["unet"].state_dict()

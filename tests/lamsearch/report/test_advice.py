@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,21 @@ import pytest
 
 import lamsearch
 from lamsearch.bayesopt.recommendation import Gain
-from lamsearch.report.advice import (
-    Advice,
-    EmulationError,
-    advise,
-    passes,
-    probability_above_zero,
-    retrained_gain,
-)
+from lamsearch.report.advice import Advice, advise, passes
 from lamsearch.report.advice_table import advice_table
 from lamsearch.report.advice_words import percent, sentences, with_sentences
 from lamsearch.report.costs import CostsConfig, GpuHours
+from lamsearch.report.exported import ExportDifference, recalled_export, remember_export
+from lamsearch.report.gains import (
+    EmulationError,
+    exported_gain,
+    probability_above_zero,
+    retrained_gain,
+)
 from lamsearch.report.onset import Onset
 from lamsearch.report.terminal import drawn
+from lamsearch.study.database import Study
+from lamsearch.study.manifest import EXPORTS_FACT
 
 COSTS = CostsConfig(alignment_cost="336 GPU-hours", price=2.5)
 IMAGES = 64
@@ -107,6 +110,67 @@ def test_an_agreement_makes_retraining_less_sure(summary: lamsearch.Summary) -> 
         "agreement 'family'" in text
         for text in sentences(advise(summary, costs=COSTS, emulation=emulation))
     )
+
+
+def exported(lam: float, difference: float = 0.001, form: Any = "merged") -> ExportDifference:
+    """An export that counts as equal where it earns up to about 0.004 more or less."""
+    interval = (difference - 0.001, difference + 0.001)
+    return ExportDifference(form, lam, difference, 0.0005, interval, 64, 0.005)
+
+
+def test_the_gain_of_an_export_is_that_of_draws() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.02, 0.008, 400_000) + rng.normal(0.001, 0.0005, 400_000)
+    found = exported_gain(gain(0.02, 0.008), exported(0.5))
+    assert found.value == pytest.approx(draws.mean(), abs=1e-4)
+    assert found.interval == pytest.approx(np.quantile(draws, [0.025, 0.975]).tolist(), abs=2e-4)
+
+
+@pytest.mark.parametrize("form", ["merged", "lora"])
+def test_an_export_that_earns_the_same_is_the_advice(summary: lamsearch.Summary, form: str) -> None:
+    export = exported(summary.lam, form=form)
+    advice = with_sentences(advise(summary, costs=COSTS, export=export))
+    chosen = advice.choice("export")
+    assert advice.verdict == "export"
+    assert chosen is not None
+    assert chosen.gain is not None
+    assert summary.gain_over_aligned is not None
+    assert chosen.gain.value == pytest.approx(summary.gain_over_aligned.value + 0.001)
+    assert advice.break_even_images is None  # the export saves the same pass
+    what = {"merged": "merged weights", "lora": "a LoRA"}[form]
+    first = f"Export λ* = {summary.lam:.3f} as {what}, at one pass per step: "
+    assert advice.sentences[0].startswith(first)
+    assert any("equal within ε = 0.005" in text for text in advice.sentences)
+    assert f"export {form}" in drawn(advice_table(advice))
+
+
+def test_an_export_that_may_lose_is_no_advice(summary: lamsearch.Summary) -> None:
+    advice = with_sentences(advise(summary, costs=COSTS, export=exported(summary.lam, -0.01)))
+    assert advice.verdict == "keep"
+    assert advice.break_even_images is not None
+    assert any("not shown to be equal within ε" in text for text in advice.sentences)
+
+
+def test_the_best_export_at_lam_is_recalled(tmp_path: Path) -> None:
+    study = Study.create("s", f"sqlite:///{tmp_path}/s.db")
+    assert recalled_export(study, 0.5) is None
+    loses, equal = exported(0.5, -0.01), exported(0.5, form="lora")
+    remember_export(study, loses)
+    assert recalled_export(study, 0.5) == loses
+    remember_export(study, equal)
+    assert recalled_export(study, 0.5) == equal
+    assert recalled_export(study, 0.51) is None
+    remember_export(study, exported(0.5))
+    assert recalled_export(study, 0.5) == exported(0.5)
+
+
+@pytest.mark.parametrize("stored", [3, [1], {"merged": {"lam": 0.5}}, {"merged": None}, "\x1b"])
+def test_what_is_not_a_measurement_is_none(stored: Any, tmp_path: Path) -> None:
+    study = Study.create("s", f"sqlite:///{tmp_path}/s.db")
+    study.remember(EXPORTS_FACT, stored)
+    assert recalled_export(study, 0.5) is None
+    remember_export(study, exported(0.5))
+    assert recalled_export(study, 0.5) == exported(0.5)
 
 
 def with_gain(summary: lamsearch.Summary, value: float, stderr: float) -> lamsearch.Summary:
