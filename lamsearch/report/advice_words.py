@@ -52,7 +52,7 @@ def percent(probability: float) -> str:
 def amount(gpu_hours: float | None, price: float | None) -> str:
     """Return what something costs."""
     if gpu_hours is None:
-        return "not given (--alignment-cost)"
+        return "not given"
     if gpu_hours == 0:
         return "nothing"
     money = "" if price is None else f", {price:,.2f}"
@@ -120,10 +120,12 @@ def _retraining(advice: Advice) -> Iterator[str]:
     expected = (
         "" if retrain.gain is None else f" would earn {change(retrain.gain)} over the aligned model"
     )
+    hours, price = retrain.gpu_hours, retrain.price
+    cost = "" if hours is None else f", for {amount(hours, price)}"
     yield (
         f"A model aligned from scratch at β/λ* = {beta_text(advice.effective_beta)}{expected}"
-        f"{_chance(retrain.probability)}, at one pass per step, for "
-        f"{amount(retrain.gpu_hours, retrain.price)}; β from {low} to {high} is worth trying."
+        f"{_chance(retrain.probability)}, at one pass per step{cost}; β from {low} to {high} is "
+        "worth trying."
     )
     yield (
         f"The best β there is expected to earn {advice.left:.2g} more than β/λ*, and more than "

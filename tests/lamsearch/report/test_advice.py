@@ -95,7 +95,8 @@ def test_without_costs_nothing_is_priced(summary: lamsearch.Summary) -> None:
     retrain = advice.choice("retrain")
     assert retrain is not None
     assert (retrain.gpu_hours, retrain.price, advice.break_even_images) == (None, None, None)
-    assert any("not given (--alignment-cost)" in text for text in sentences(advice))
+    assert "not given" in drawn(advice_table(advice))
+    assert any("at one pass per step; β from" in text for text in sentences(advice))
 
 
 def test_an_agreement_makes_retraining_less_sure(summary: lamsearch.Summary) -> None:
