@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +142,17 @@ def failed_note(history: History) -> Note | None:
         return None
     told = "; ".join(f"λ = {', '.join(dict.fromkeys(at))} ({why})" for why, at in lams.items())
     return Note("failed", f"evaluations failed, and the answer does not rest on them: {told}")
+
+
+def no_manifest_note(manifest: Mapping[str, Any]) -> Note | None:
+    """Return the note of a study that does not say what its scores depend on."""
+    if manifest:
+        return None
+    return Note(
+        "no_manifest",
+        "the study has no manifest: another program made it, perhaps an Optuna script of yours, or "
+        "the manifest was removed; lamsearch does not know what its scores are",
+    )
 
 
 def constant_notes(evaluations: Sequence[Evaluation], reward: str | None) -> Iterator[Note]:

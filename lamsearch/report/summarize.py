@@ -18,6 +18,7 @@ from lamsearch.report.notes import (
     constant_notes,
     failed_note,
     is_constant,
+    no_manifest_note,
     stopped_early,
 )
 from lamsearch.report.onset import Onset, find_onset
@@ -92,15 +93,16 @@ def summarize(
         beta=manifest.get("beta"),
         surrogate=evidence.surrogate,
     )
-    notes = _notes(summary, evaluations, failed_note(inside), agreement_note(study, summary.reward))
+    notes = _notes(summary, evaluations, study=study, failed=failed_note(inside))
     return dataclasses.replace(summary, notes=notes)
 
 
 def _notes(
-    summary: Summary, evaluations: Sequence[Evaluation], *further: Note | None
+    summary: Summary, evaluations: Sequence[Evaluation], *, study: Study, failed: Note | None
 ) -> tuple[Note, ...]:
     """Return all notes; first that a reward is constant, after which the others say little."""
     constant = constant_notes(evaluations, summary.reward)
+    further = failed, agreement_note(study, summary.reward), no_manifest_note(study.manifest)
     return (*constant, *answer_notes(summary), *(note for note in further if note is not None))
 
 

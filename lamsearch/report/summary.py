@@ -71,7 +71,7 @@ class Note:
     Attributes:
         code: What kind it is, for programs: "bound", "image_noise", "few_images", "unfinished",
             "stopped_early", "tracked_falls", "constraint_unmet", "no_beta", "agreement",
-            "failed", "constant", "people", "images_drift" or "unconfirmed".
+            "failed", "constant", "people", "images_drift", "no_manifest" or "unconfirmed".
         text: The sentence, for people.
     """
 

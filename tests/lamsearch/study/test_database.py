@@ -371,6 +371,7 @@ def test_a_study_of_another_program_is_read_in_its_own_range(url: str) -> None:
     answer = summarize(Study.open("wide", url))
     assert answer.lam == pytest.approx(1.6, abs=0.05)
     assert sorted(e.lam for e in answer.evaluations) == [0, 0.5, 1, 1.5, 2]
+    assert "no_manifest" in {note.code for note in answer.notes}
 
 
 def test_absent_studies_and_storages_are_one_clear_line(url: str, tmp_path: Path) -> None:
