@@ -58,8 +58,8 @@ _STORED = TypeAdapter(dict[str, ExportDifference])
 
 
 def remember_export(study: Study, found: ExportDifference) -> None:
-    """Store what an export was measured to earn, in the place of the last one of its form."""
-    study.remember(EXPORTS_FACT, {**_stored(study), found.form: asdict(found)})
+    """Store what an export was measured to earn, in the place of an earlier one that is like it."""
+    study.remember(EXPORTS_FACT, {**_stored(study), f"{found.form} {found.lam!r}": asdict(found)})
 
 
 def recalled_export(study: Study, lam: float) -> ExportDifference | None:

@@ -24,7 +24,7 @@ COMMAND_FACT = "command"
 """Fact of a study: the words of the command line that reproduces its last run."""
 
 EXPORTS_FACT = "exports"
-"""Fact of a study: what its exports were measured to earn against the mixture, by form."""
+"""Fact of a study: what its exports were measured to earn against the mixture."""
 
 REFERENCE_FACT = "reference"
 """Fact of a study: the digest of its reference's weights."""

@@ -162,6 +162,7 @@ def test_the_best_export_at_lam_is_recalled(tmp_path: Path) -> None:
     assert recalled_export(study, 0.5) == equal
     assert recalled_export(study, 0.51) is None
     remember_export(study, exported(0.5))
+    remember_export(study, exported(0.8))
     assert recalled_export(study, 0.5) == exported(0.5)
 
 
