@@ -87,10 +87,10 @@ def _kind(field: FieldInfo) -> dict[str, Any]:
         return {"action": "store_true"}
     origin = get_origin(types[0])
     if origin is tuple and ... in get_args(types[0]):
-        return {"type": names, "metavar": metavar}
+        return {"action": "extend", "type": names, "metavar": metavar}
     if origin is Sequence:
         (each,) = get_args(types[0])
-        return {"type": each, "nargs": "+", "metavar": metavar}
+        return {"action": "extend", "type": each, "nargs": "+", "metavar": metavar}
     if origin is tuple:
         return {"type": float, "nargs": 2, "metavar": tuple(metavar.split())}
     return {"type": types[0] if types[0] in (int, float, Path) else str, "metavar": metavar}

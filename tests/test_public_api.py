@@ -78,8 +78,9 @@ def test_flags_that_are_not_given_leave_the_defaults_to_the_fields() -> None:
         - {"budget"}
     )
     every = [*required, "--bounds", "0", "2", "--images", "auto", "--also", "x, y,"]
+    every += ["--also", "z"]
     parsed = vars(build_parser(every).parse_args(every))
-    assert (parsed["bounds"], parsed["images"], parsed["also"]) == ([0.0, 2.0], "auto", ["x", "y"])
+    assert (parsed["bounds"], parsed["images"], parsed["also"]) == ([0.0, 2.0], "auto", [*"xyz"])
 
 
 def test_a_misspelt_keyword_is_a_type_error_with_a_hint() -> None:

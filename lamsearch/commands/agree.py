@@ -25,6 +25,7 @@ def add_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reward",
         required=True,
+        action="extend",
         type=names,
         metavar="NAMES",
         help="rewards, such as pickscore,hps",
