@@ -108,8 +108,7 @@ class StoredStudy:
     @guarded
     def recall(self, key: str) -> Any:
         """Return a stored fact, None where there is none."""
-        with damage(self.storage):
-            return self._study.user_attrs.get(key)
+        return self._facts().get(key)
 
     @guarded
     def votes(self) -> list[Vote]:
@@ -119,7 +118,7 @@ class StoredStudy:
             StudyError: If one is damaged.
         """
         try:
-            return stored_votes(self._study.user_attrs)
+            return stored_votes(self._facts())
         except ValueError as error:
             raise self._damaged(error) from error
 
@@ -159,6 +158,14 @@ class StoredStudy:
                     f"another worker has taken an evaluation of study '{self.name}' over: start "
                     "again to continue with the others"
                 ) from None
+
+    def _facts(self) -> Mapping[str, Any]:
+        """Return the study's facts by name, which damage may have made something else than text."""
+        with damage(self.storage):
+            facts = self._study.user_attrs
+        if not all(isinstance(key, str) for key in facts):
+            raise self._damaged(TypeError("the name of a fact is no text"))
+        return facts
 
     def _damaged(self, error: Exception) -> StudyError:
         return StudyError(

@@ -27,7 +27,7 @@ def export_study(study: StoredStudy) -> Iterator[str]:
     """Yield a study, its confirmations and the parts of an agreement, as lines.
 
     Raises:
-        StudyError: If the storage fails.
+        StudyError: If the storage fails, or the study is damaged.
     """
     facts = study.facts_of_all()
     belonging = [
@@ -38,8 +38,15 @@ def export_study(study: StoredStudy) -> Iterator[str]:
     for name in (study.name, *belonging):
         found = study.find_beside(name)
         if found is not None:
-            with storage_faults(study.storage):
-                yield from study_lines(found._study)
+            yield from _lines(found)
+
+
+def _lines(study: StoredStudy) -> Iterator[str]:
+    with storage_faults(study.storage):
+        try:
+            yield from study_lines(study._study)
+        except (LookupError, TypeError, ValueError, AssertionError) as error:
+            raise study._damaged(error) from error
 
 
 def write_lines(lines: Iterable[str], file: Path) -> int:

@@ -15,8 +15,11 @@ import pytest
 
 import lamsearch
 from fuzzing import VALUES, mutated_bytes, mutated_json, mutations
+from lamsearch.commands.studies import advice_on
 from lamsearch.errors import LamsearchError
+from lamsearch.report.costs import CostsConfig
 from lamsearch.report.listing import list_studies
+from lamsearch.report.study_page import study_page
 from lamsearch.report.summarize import summarize
 from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
@@ -148,6 +151,9 @@ def show(storage: str) -> None:
         study = Study.open(name, storage)
         study.history()
         json.dumps(summarize(study).to_json(), allow_nan=False)
+        study_page(study)
+        json.dumps(advice_on(study, summarize(study), CostsConfig()).to_json(), allow_nan=False)
+        list(export_study(study))
 
 
 def all_cells(file: Path) -> Iterator[tuple[str, str, int]]:
