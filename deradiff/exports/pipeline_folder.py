@@ -9,6 +9,9 @@ from typing import Any
 
 from torch import nn
 
+WHOLE = "1000GB"
+"""Size of a shard that holds any model: other programs read single files only."""
+
 _PATH_KEYS = ("_name_or_path", "name_or_path")
 
 
@@ -23,7 +26,8 @@ def save_pipeline(pipe: Any, folder: Path, replaced: Mapping[str, Any]) -> None:
     for name, component in pipe.components.items():
         chosen = replaced.get(name, component)
         if chosen is not None:
-            chosen.save_pretrained(folder / name)
+            whole = {"max_shard_size": WHOLE} if isinstance(chosen, nn.Module) else {}
+            chosen.save_pretrained(folder / name, **whole)
     pipe.save_config(folder)
     remove_paths(folder)
 

@@ -9,8 +9,6 @@ from lamsearch.commands.places import add_output, add_storage
 from lamsearch.commands.printing import say
 from lamsearch.errors import LamsearchError
 
-_HOST = "127.0.0.1"
-
 
 def add_flags(command: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -34,18 +32,17 @@ def run(options: dict[str, Any]) -> None:
     config = DashboardConfig.select(options)
     spin_less()
     with quick_imports():
-        from wsgiref.simple_server import make_server
-
+        from lamsearch.dashboard.server import HOST, serve
         from lamsearch.dashboard.shown_storage import application
         from lamsearch.study.storage import chosen_storage
 
     app = application(chosen_storage(options["storage"]))
     try:
-        server = make_server(_HOST, config.port, app)
+        server = serve(app, config.port)
     except OSError as error:
         raise LamsearchError(
             f"port {config.port} cannot be used ({error.strerror}): name another with --port"
         ) from error
     with server:
-        say(f"dashboard at http://{_HOST}:{config.port}, which changes nothing; Ctrl-C ends it")
+        say(f"dashboard at http://{HOST}:{config.port}, which changes nothing; Ctrl-C ends it")
         server.serve_forever()

@@ -31,12 +31,13 @@ def run(options: dict[str, Any]) -> None:
     from lamsearch.evaluation.config import ConfirmationConfig, ImagesConfig
     from lamsearch.job_files import skypilot_task, slurm_script
     from lamsearch.study.storage import STORAGE_VARIABLE, chosen_storage
+    from lamsearch.tracking.config import TrackingConfig
 
     parser, slurm, skypilot = (options.pop(name) for name in ("parser", "slurm", "skypilot"))
     workers = skypilot if slurm is None else slurm
     if workers < 1:
         raise SettingsError(f"{workers} workers given, expected at least 1")
-    for config in (SearchConfig, ImagesConfig, ConfirmationConfig):
+    for config in (SearchConfig, ImagesConfig, ConfirmationConfig, TrackingConfig):
         config.select(options)
     storage = chosen_storage(options.pop("storage"))
     is_file = storage.startswith("sqlite")

@@ -69,6 +69,7 @@ class ActorPool(AbstractContextManager["ActorPool"]):
         )
         self._seats = [_Seat(number + 1, remote.remote(job)) for number in range(count)]
         self._problem = Failed("no actor was started")
+        self._first: Loaded | None = None
         self._plan: tuple[str, Any] = "", None
 
     def __enter__(self) -> ActorPool:
@@ -194,10 +195,10 @@ class ActorPool(AbstractContextManager["ActorPool"]):
         seat.call = seat.actor.load.options(max_task_retries=-1).remote()
 
     def _take_in(self, seat: _Seat, loaded: Loaded) -> None:
-        """Let an actor work, if it has loaded the same as the others."""
-        others = [each.loaded for each in self._seats if each.loaded is not None]
-        if others and others[0].manifest != loaded.manifest:
-            names = [k for k in loaded.manifest if loaded.manifest[k] != others[0].manifest.get(k)]
+        """Let an actor work, if it has loaded the same as the first one that was ready."""
+        first = self._first = self._first or loaded
+        if first.manifest != loaded.manifest:
+            names = [k for k in loaded.manifest if loaded.manifest[k] != first.manifest.get(k)]
             self._lose(seat, Failed(f"{loaded.host} has another {', '.join(names)}"))
             return
         seat.loaded = loaded

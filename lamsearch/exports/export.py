@@ -14,7 +14,7 @@ import deradiff
 from deradiff.denoisers import denoiser_names
 from deradiff.exports.low_rank import LowRank, low_rank
 from deradiff.exports.merged import aligned_components, merged_components
-from deradiff.exports.pipeline_folder import remove_paths, save_pipeline, size_of
+from deradiff.exports.pipeline_folder import WHOLE, remove_paths, save_pipeline, size_of
 from deradiff.exports.plain_weights import plain_denoiser
 from lamsearch.config.settings import AnchorSettings, Settings
 from lamsearch.errors import SettingsError, StudyError
@@ -28,6 +28,7 @@ from lamsearch.exports.result import Export, LoraFacts
 from lamsearch.report.exported import ExportDifference, remember_export
 from lamsearch.report.rows import effective_beta
 from lamsearch.rewards import load_panel
+from lamsearch.rewards.permission import require_permission
 from lamsearch.study.database import Study
 
 Say = Callable[[str], None]
@@ -61,9 +62,12 @@ def export(
         EvaluationError: If the export cannot be measured.
         ExportError: If the folder cannot be written.
     """
+    folder = folder.absolute()  # a reward may change the working directory
     require_free(folder)
     answered = AnsweredStudy.open(study, storage, settings)
     _require_one_model(answered.anchor, config)
+    for name in answered.objective.weights if config.as_ != "realigned" else ():
+        require_permission(settings.reward(name), allow_code=config.allow_code)
     plan = answered.plan(config.prompts, config.images)
     device = usable_device(config.device)
     anchor = load_anchor(answered.anchor, device)
@@ -76,7 +80,10 @@ def export(
     require_space(folder, form.size)
     measurement = None
     if form.as_aligned is not None:
-        panel = load_panel(settings, answered.objective, device=device)
+        keep = _to_keep_in(study, storage, say)  # before a reward changes the working directory
+        panel = load_panel(
+            settings, answered.objective, device=device, allow_code=config.allow_code
+        )
         measurement = measure(
             Models(settings, answered.anchor, anchor, panel, config.batch_size),
             plan[: config.images],
@@ -86,7 +93,8 @@ def export(
             say=say,
         )
         say(measurement.sentence)
-        _keep(_difference(config, lam, measurement), study, storage=storage, say=say)
+        if keep is not None:
+            remember_export(keep, _difference(config, lam, measurement))
     found = _described(answered, anchor, config, lam=lam, lora=form.lora, measurement=measurement)
     with whole_folder(folder) as partial:
         form.write(partial, found.call)
@@ -140,7 +148,7 @@ def _denoiser(merged: Mapping[str, Any]) -> _Form:
     (module,) = merged.values()
 
     def write(folder: Path, _: Mapping[str, Any]) -> None:
-        module.save_pretrained(folder)
+        module.save_pretrained(folder, max_shard_size=WHOLE)
         remove_paths(folder)
 
     return _Form(size_of([module]), write, merged)
@@ -158,12 +166,13 @@ def _lora(anchor: deradiff.Anchor, found: LowRank) -> _Form:
     )
 
 
-def _keep(found: ExportDifference, study: str, *, storage: str | None, say: Say) -> None:
-    """Store a measurement for `lamsearch advise`, where the database can be written."""
+def _to_keep_in(study: str, storage: str | None, say: Say) -> Study | None:
+    """Open the study to store the measurement in, None if the database can only be read."""
     try:
-        remember_export(Study.create(study, storage), found)
+        return Study.create(study, storage)
     except StudyError as error:
-        say(f"the measurement is not kept for lamsearch advise: {error}")
+        say(f"the measurement will not be kept for lamsearch advise: {error}")
+        return None
 
 
 def _difference(config: ExportConfig, lam: float, measured: Measurement) -> ExportDifference:

@@ -25,6 +25,7 @@ def _realigned(export: Export) -> str:
 def _merged(export: Export) -> str:
     inner = f"{export.denoiser}/" if export.part == "pipeline" else ""
     file = f"`{inner}diffusion_pytorch_model.safetensors`"
+    folder = "this folder" if inner else "the folder of a whole pipeline, `--part pipeline`,"
     if export.denoiser != "unet":
         return (
             f"- ComfyUI: it reads a denoiser of this kind under its original names only; {file} "
@@ -34,7 +35,7 @@ def _merged(export: Export) -> str:
     return (
         f"- ComfyUI: copy {file} to `ComfyUI/models/diffusion_models/NAME.safetensors`, choose it "
         "in *Load Diffusion Model*, and take CLIP and VAE from the reference's checkpoint.\n"
-        "- A1111: it needs one checkpoint in the original format. Convert the pipeline's folder "
+        f"- A1111: it needs one checkpoint in the original format. Convert {folder} "
         "with `convert_diffusers_to_original_stable_diffusion.py` (SDXL: "
         "`convert_diffusers_to_original_sdxl.py`) from the scripts of diffusers, and put the file "
         "into `stable-diffusion-webui/models/Stable-diffusion/`.\n"

@@ -152,14 +152,27 @@ def _require_writable(output: Path) -> None:
             raise SettingsError(f"cannot write {output}: {error.strerror or error}") from error
 
 
+def _aside(strip: Image, output: Path) -> str:
+    """Keep a strip as PNG, which has room for any, and return where it is; empty if that fails."""
+    file = output.with_suffix(".png")
+    if file == output or file.exists():
+        return ""
+    try:
+        strip.save(file)
+    except OSError:
+        return ""
+    return f"; it is in {file}"
+
+
 def _write(strip: Image, found: dict[float, Sequence[Image | None]], output: Path) -> None:
     if output.suffix.lower() in PICTURES and not output.is_dir():
         partial = output.with_name(f".{os.getpid()}-{output.name[-60:]}")
         try:
             strip.save(partial)
             partial.replace(output)
-        except OSError as error:
-            raise ExportError(f"cannot write {output}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # formats have a largest size
+            reason = getattr(error, "strerror", None) or error
+            raise ExportError(f"cannot write {output}: {reason}{_aside(strip, output)}") from error
         finally:
             partial.unlink(missing_ok=True)
         return

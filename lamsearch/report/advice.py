@@ -79,11 +79,11 @@ class Advice:
         emulation: What an agreement says of β/λ, None where none is stored.
         export: What an export at λ* earns against the mixture, None where none was measured.
         break_even_images: Images after which a retrained model has paid for itself, or later: it
-            saves one of two passes, at most half of an image's time. None without a cost, and where
-            an export saves the same.
+            saves one of two passes. None without a cost, and where an export saves the same.
         more_images: What would halve the uncertainty; None where nothing is known of images.
         seconds_per_image: As measured in the study; None where that is not known.
         onset: The alarm for reward hacking, if it was raised at or below λ*.
+        constraint: What λ* had to meet beside, None for nothing.
         sentences: The same in words.
     """
 
@@ -103,6 +103,7 @@ class Advice:
     more_images: MoreImages | None
     seconds_per_image: float | None
     onset: Onset | None
+    constraint: str | None
     sentences: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -133,7 +134,8 @@ def advise(
     """
     seconds = seconds_per_image(summary)
     choices = tuple(_choices(summary, costs, emulation, export))
-    can_export = export is not None and export.is_equal
+    can_export = export is not None and export.is_equal and _is_sure(choices, "export")
+    can_export = can_export and summary.constraint is None  # which no export was measured against
     more = find_more_images(summary, costs, continues=continues)
     onset = summary.onset
     return Advice(
@@ -149,10 +151,11 @@ def advise(
         epsilon=summary.within.epsilon,
         emulation=emulation,
         export=export,
-        break_even_images=None if can_export else _break_even(summary, costs, seconds),
+        break_even_images=None if can_export else _break_even(summary, costs),
         more_images=more,
         seconds_per_image=seconds,
         onset=onset if onset is not None and onset.lam <= summary.lam else None,
+        constraint=None if summary.constraint is None else summary.constraint.text,
     )
 
 
@@ -189,13 +192,22 @@ def _chance(gain: Gain | None) -> float | None:
 def _verdict(
     summary: Summary, choices: tuple[Choice, ...], more: MoreImages | None, *, can_export: bool
 ) -> Verdict:
-    if summary.lam <= 0:
+    if summary.lam == 0:
         return "reference"
     keep = next(each for each in choices if each.action == "keep")
-    if keep.probability is None or keep.probability >= SURE:
+    # A constraint may leave the aligned model out, however much that earns.
+    is_guarded = summary.constraint is not None and summary.lam != 1
+    if is_guarded or _is_sure(choices, "keep"):
         return "export" if can_export and keep.passes == 2 else "keep"
+    assert keep.probability is not None
     can_tell = more is not None and more.factor is not None and keep.probability > 0.5
     return "more_images" if can_tell else "aligned"
+
+
+def _is_sure(choices: tuple[Choice, ...], action: Action) -> bool:
+    """Return whether a choice earns more than the aligned model, or there is none to compare."""
+    found = next((each for each in choices if each.action == action), None)
+    return found is not None and (found.probability is None or found.probability >= SURE)
 
 
 def _beta_interval(summary: Summary) -> tuple[float, float] | None:
@@ -208,8 +220,11 @@ def _beta_interval(summary: Summary) -> tuple[float, float] | None:
     return weak, strong
 
 
-def _break_even(summary: Summary, costs: CostsConfig, seconds: float | None) -> int | None:
+def _break_even(summary: Summary, costs: CostsConfig) -> int | None:
+    """Return the images whose second pass takes as long as an alignment, at the least."""
     cost = costs.alignment_cost
-    if cost is None or seconds is None or summary.beta is None or passes(summary.lam) == 1:
+    if cost is None or not summary.seconds or summary.beta is None or passes(summary.lam) == 1:
         return None
-    return math.ceil(cost.hours * SECONDS_PER_HOUR / (seconds / 2))
+    # Not all of the time is the passes', so one takes less.
+    run = sum(each.images * passes(each.lam) for each in summary.evaluations)
+    return math.ceil(cost.hours * SECONDS_PER_HOUR / (summary.seconds / run))

@@ -67,7 +67,8 @@ def _verdict(advice: Advice) -> str:
     keep = advice.choice("keep")
     assert keep is not None
     if advice.verdict == "reference":
-        return "Use the reference: no λ of this alignment is known to earn more than it does."
+        guard = "" if advice.constraint is None else f" and to meet '{advice.constraint}'"
+        return f"Use the reference: no λ of this alignment is known to earn more{guard}."
     if advice.verdict == "aligned":
         if advice.lam == 1:
             return "Use the aligned model as it is: λ* = 1, at one pass per step."
@@ -88,6 +89,8 @@ def _verdict(advice: Advice) -> str:
         chosen, do, form = keep, "Keep", ""
     assert chosen is not None
     gain = "" if chosen.gain is None else f": {change(chosen.gain)} over the aligned model"
+    if advice.constraint is not None:
+        gain = f" (the best that is known to meet '{advice.constraint}'){gain}"
     count = "two passes" if chosen.passes == 2 else "one pass"
     chance = _chance(chosen.probability)
     return f"{do} λ* = {advice.lam:.3f}{form}, at {count} per step{gain}{chance}."
@@ -138,20 +141,21 @@ def _retraining(advice: Advice) -> Iterator[str]:
             "reference and reward is stored (lamsearch agree measures one)."
         )
     else:
+        differ = (
+            f"earned {emulation.mean:+.2g} ± {emulation.deviation:.2g} (mean and deviation over "
+            f"{emulation.pairs} pairs) more than real ones"
+            if emulation.pairs > 1
+            else f"differed from real ones by {emulation.deviation:.2g} in the one pair there is"
+        )
         yield (
-            f"In agreement '{emulation.study}' realigned models earned {emulation.mean:+.2g} ± "
-            f"{emulation.deviation:.2g} (mean and deviation over {_pairs(emulation.pairs)}) more "
-            "than real ones, which the figures above take into account."
+            f"In agreement '{emulation.study}' realigned models {differ}, which the figures above "
+            "take into account."
         )
     if advice.break_even_images is not None:
         yield (
-            f"Retraining saves at most half of an image's time, so it pays for itself after "
+            "Retraining saves one of two passes, so it pays for itself after "
             f"{advice.break_even_images:,} images or later."
         )
-
-
-def _pairs(count: int) -> str:
-    return f"{count} pair{'' if count == 1 else 's'}"
 
 
 def _more(more: MoreImages, reward: str) -> str:

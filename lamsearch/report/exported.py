@@ -59,12 +59,14 @@ _STORED = TypeAdapter(dict[str, ExportDifference])
 
 def remember_export(study: Study, found: ExportDifference) -> None:
     """Store what an export was measured to earn, in the place of an earlier one that is like it."""
-    study.remember(EXPORTS_FACT, {**_stored(study), f"{found.form} {found.lam!r}": asdict(found)})
+    study.remember(EXPORTS_FACT, {**_stored(study), f"{found.form} {found.lam:.6f}": asdict(found)})
 
 
 def recalled_export(study: Study, lam: float) -> ExportDifference | None:
     """Return the export at λ that is best known to earn what the mixture does, None without one."""
-    at_lam = [each for each in _STORED.validate_python(_stored(study)).values() if each.lam == lam]
+    # λ* differs in its last digits from processor to processor.
+    measured = _STORED.validate_python(_stored(study)).values()
+    at_lam = [each for each in measured if round(each.lam, 6) == round(lam, 6)]
     return max(at_lam, key=lambda each: (each.is_equal, each.form == "merged"), default=None)
 
 

@@ -14,6 +14,17 @@ from lamsearch.errors import StudyError, first_line
 from lamsearch.plain_text import shortened
 from lamsearch.study.urls import redacted_url
 
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading stored values ends in that are not those that were written."""
+
 _ADVICE = {
     "disk is full": "free space, and start again",
     "no space left": "free space, and start again",
@@ -58,7 +69,7 @@ def damage(url: str | None) -> Iterator[None]:
     try:
         with storage_faults(url):
             yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise StudyError(
             f"storage {redacted_url(url)} is damaged ({shortened(first_line(error))}): restore a "
             "copy, or name another"

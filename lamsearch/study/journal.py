@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -39,24 +41,34 @@ def save_aside(
     """
     lines = list(_lines(study, evaluation, batch))
     beside = [] if database is None else [database.parent]
-    name = f"lamsearch-journal-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
+    # Random, since processes on several machines can have one number and share a folder.
+    word = secrets.token_hex(4)
+    name = f"lamsearch-journal-{time.strftime('%Y%m%d-%H%M%S')}-{word}.jsonl"
+    storage = "" if database is None else f" --storage {shlex.quote(f'sqlite:///{database}')}"
     for folder in (*beside, Path.cwd(), Path(tempfile.gettempdir())):
         file = folder / name
-        try:
-            with file.open("x", encoding="utf-8") as opened:
-                opened.writelines(f"{line}\n" for line in lines)
-                opened.flush()
-                os.fsync(opened.fileno())
-        except OSError:
-            _remove(file)
-        else:
-            return f"what was scored is in {file}: lamsearch import {file}"
+        if _is_written(file, lines):
+            command = f"lamsearch import {shlex.quote(str(file))}{storage}"
+            return f"what was scored is in {file}: {command}"
     return f"the {len(batch.image_ids)} scores in hand could not be written anywhere and are lost"
 
 
-def _remove(file: Path) -> None:
-    with contextlib.suppress(OSError):
-        file.unlink()
+def _is_written(file: Path, lines: Sequence[str]) -> bool:
+    """Write a new file, whole or not at all."""
+    try:
+        opened = file.open("x", encoding="utf-8")
+    except OSError:
+        return False
+    try:
+        with opened:
+            opened.writelines(f"{line}\n" for line in lines)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.unlink()
+        return False
+    return True
 
 
 def _lines(study: optuna.Study, evaluation: Evaluation, batch: Batch) -> Iterator[str]:

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.distributions import (
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from lamsearch.errors import StudyError, first_line
 from lamsearch.plain_text import shortened
+from lamsearch.study.faults import DAMAGE
 from lamsearch.study.records import Evaluation
+from lamsearch.study.votes import stored_votes
 from lamsearch.text_files import read_text_file
 
 FORMAT = 1
@@ -84,7 +90,7 @@ def read_lines(file: Path) -> list[StudyLines]:
     for number, line in enumerate(lines, start=1):
         try:
             _read_line(line, studies)
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except DAMAGE as error:
             raise StudyError(
                 f"{file}, line {number}: {shortened(first_line(error), 200)}: expected a file that "
                 "lamsearch export-study wrote"
@@ -102,15 +108,22 @@ def _read_line(line: str, studies: list[StudyLines]) -> None:
         name, facts = values["name"], values["facts"]
         if not isinstance(name, str) or not isinstance(facts, dict):
             raise TypeError("a study without a name or facts")
+        name.encode()  # a lone surrogate cannot be stored
+        stored_votes(facts)
         studies.append(StudyLines(name, facts))
         return
     if not studies:
         raise ValueError("no study")
-    trial = _trial(values)
+    trial, trials = _trial(values), studies[-1].trials
     Evaluation.from_trial(trial)
-    if studies[-1].trials and trial.number <= max(studies[-1].trials):
-        raise ValueError(f"trial {trial.number!r:.20} out of order")
-    studies[-1].trials[trial.number] = trial
+    if type(trial.number) is not int or trial.number < 0:
+        raise TypeError(f"trial {trial.number!r:.20} given, expected a number")
+    if trials and trial.number != max(trials) + 1:
+        raise ValueError(f"trial {trial.number} given, expected {max(trials) + 1}")
+    for first in list(trials.values())[:1]:
+        for key in trial.distributions.keys() & first.distributions.keys():
+            check_distribution_compatibility(first.distributions[key], trial.distributions[key])
+    trials[trial.number] = trial
 
 
 def _trial(values: Mapping[str, Any]) -> FrozenTrial:

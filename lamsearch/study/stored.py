@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lamsearch.errors import StudyError, TakenOverError, first_line
-from lamsearch.study.faults import OpenedFile, damage, storage_faults
+from lamsearch.study.faults import DAMAGE, OpenedFile, damage, storage_faults
 from lamsearch.study.history import History
 from lamsearch.study.leases import LeaseLostError
 from lamsearch.study.manifest import AGREEMENT_FACT, read_manifest
@@ -143,7 +143,7 @@ class StoredStudy:
         try:
             trials = self._study.get_trials(deepcopy=False)
             return History(tuple(map(self._evaluation, trials)), number=len(trials))
-        except (LookupError, TypeError, ValueError, AssertionError) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     @contextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from lamsearch.errors import SettingsError, StudyError
-from lamsearch.study.faults import storage_faults
+from lamsearch.errors import SettingsError, StudyError, first_line
+from lamsearch.study.faults import DAMAGE, storage_faults
 from lamsearch.study.leases import Leases
 from lamsearch.study.lines import StudyLines, read_lines, study_lines
 from lamsearch.study.manifest import bind_manifest, stored_manifest
@@ -45,7 +44,7 @@ def _lines(study: StoredStudy) -> Iterator[str]:
     with storage_faults(study.storage):
         try:
             yield from study_lines(study._study)
-        except (LookupError, TypeError, ValueError, AssertionError) as error:
+        except DAMAGE as error:
             raise study._damaged(error) from error
 
 
@@ -55,17 +54,18 @@ def write_lines(lines: Iterable[str], file: Path) -> int:
     Raises:
         SettingsError: If it cannot be written.
     """
+    partial = file.with_name(f".{file.name[:64]}-{secrets.token_hex(4)}")
     count = 0
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=file.parent, prefix=f".{file.name[:64]}-", delete=False
-        ) as opened:
+        with partial.open("x", encoding="utf-8") as opened:
             for line in lines:
                 opened.write(line + "\n")
                 count += 1
-        os.replace(opened.name, file)
+        partial.replace(file)
     except OSError as error:
         raise SettingsError(f"cannot write {file}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return count
 
 
@@ -84,8 +84,15 @@ def import_studies(file: Path, storage: str) -> list[str]:
     found = read_lines(file)
     database = open_storage(storage)
     with storage_faults(storage):
+        known = optuna.get_all_study_names(database)
         for each in found:
-            _import(each, database)
+            if each.name not in known:
+                _require_begin(each, 0)
+        for each in found:
+            try:
+                _import(each, database)
+            except ValueError as error:  # such as another distribution than the study's
+                raise StudyError(f"study '{each.name}': {first_line(error)}") from error
     return [each.name for each in found]
 
 
@@ -99,17 +106,22 @@ def _import(given: StudyLines, database: BaseStorage) -> None:
         for key in given.facts.keys() - study.user_attrs.keys():
             study.set_user_attr(key, given.facts[key])
         stored = study.get_trials(deepcopy=False)
-        first = min(given.trials, default=0)
-        if first > len(stored):
-            raise StudyError(
-                f"study '{given.name}' has {len(stored)} trials, and the file starts with trial "
-                f"{first}: import the earlier ones first"
-            )
+        _require_begin(given, len(stored))
         for trial in given.trials.values():
             if trial.number < len(stored):
                 _merge(trial, stored[trial.number], database, study.study_name)
             else:
                 database.create_new_trial(study._study_id, template_trial=trial)
+
+
+def _require_begin(given: StudyLines, stored: int) -> None:
+    """Refuse trials that would follow others that the study does not have."""
+    first = min(given.trials, default=0)
+    if first > stored:
+        raise StudyError(
+            f"study '{given.name}' has {stored} trials, and the file starts with trial {first}: "
+            "import the earlier ones first"
+        )
 
 
 def _merge(given: FrozenTrial, stored: FrozenTrial, database: BaseStorage, study: str) -> None:

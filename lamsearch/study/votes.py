@@ -7,12 +7,11 @@ other, and a vote that is sent twice counts once.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from lamsearch.study.batches import LARGEST_PLAN
+from lamsearch.study.batches import LARGEST_PLAN, LARGEST_SCORE
 
 Choice = Literal["left", "right", "tie"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -70,7 +69,7 @@ class Vote:
         image_id, lams = value["image_id"], (value["left"], value["right"])
         if type(image_id) is not int or not 0 <= image_id < LARGEST_PLAN:
             raise ValueError(f"a vote is on image {image_id!r:.40}")
-        if not all(type(lam) in (int, float) and math.isfinite(lam) for lam in lams):
+        if not all(type(lam) in (int, float) and abs(lam) <= LARGEST_SCORE for lam in lams):
             raise ValueError(f"a vote compares λ {lams[0]!r:.40} with {lams[1]!r:.40}")
         if lams[0] == lams[1]:
             raise ValueError(f"a vote compares λ {lams[0]!r:.40} with itself")

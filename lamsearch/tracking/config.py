@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -25,7 +24,7 @@ TRACKERS = (
 """The trackers that accelerate knows; a test keeps the names equal to its own."""
 
 
-def _checked_trackers(names: Sequence[str]) -> tuple[str, ...]:
+def _checked_trackers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in TRACKERS:
             known = ", ".join(TRACKERS)
@@ -41,7 +40,7 @@ class TrackingConfig(Config):
         SettingsError: If there is no such tracker.
     """
 
-    track: Annotated[Sequence[str], AfterValidator(_checked_trackers)] = option(
+    track: Annotated[tuple[str, ...], AfterValidator(_checked_trackers)] = option(
         (),
         f"Experiment trackers that follow the search, separated by commas: {', '.join(TRACKERS)}.",
         group="search",

@@ -109,12 +109,21 @@ def test_a_file_is_refused_where_several_machines_would_share_it(
     assert "LAMSEARCH_STORAGE" not in script
 
 
+def test_names_are_what_run_reads(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lists = ["--track", "tensorboard,mlflow", "--also", "clip", "--also", "hps"]
+    script, _ = launch(capsys, "--slurm", "1", *RUN, *lists, "--storage", POSTGRES)
+    arguments = echoed(script, tmp_path)
+    options = build_parser(arguments).parse_args(arguments)
+    assert (options.track, options.also) == (["tensorboard", "mlflow"], ["clip", "hps"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--slurm", "0", *RUN], "0 workers given"),
         (["--slurm", "2", *RUN, "--images", "1"], "images 1 given"),
         (["--slurm", "2", *RUN, "--actors", "2"], "without --ray"),
+        (["--slurm", "2", *RUN, "--track", "tensorbord"], "did you mean 'tensorboard'"),
     ],
 )
 def test_what_run_refuses_is_refused_before_it_is_queued(

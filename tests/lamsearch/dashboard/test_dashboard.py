@@ -192,8 +192,13 @@ def test_the_command_serves_it_on_this_machine_alone(
     assert process.stderr is not None
     line = process.stderr.readline()
     assert f"http://127.0.0.1:{port}" in line
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
-        assert b"study_summaries" in answer.read()
+    with socket.create_connection(("127.0.0.1", port)):  # a browser's, which it does not use
+        page = f"http://127.0.0.1:{port}/api/studies"
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            assert b"study_summaries" in answer.read()
+        stranger = urllib.request.Request(page, headers={"Host": f"evil.example:{port}"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(stranger, timeout=60)
     assert cli.main(words) == 1
     assert "cannot be used" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)

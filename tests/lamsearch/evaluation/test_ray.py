@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from lamsearch.errors import EvaluationError, LamsearchError, SettingsError
 from lamsearch.evaluation import ray_pool, shards
 from lamsearch.evaluation.actor_state import ActorState
 from lamsearch.evaluation.loading import Models
-from lamsearch.evaluation.ray_actors import ImageActor
+from lamsearch.evaluation.ray_actors import Failed, ImageActor, Loaded
 from lamsearch.study.database import Study
 from lamsearch.study.records import Evaluation
 
@@ -193,6 +194,27 @@ def test_a_lone_actor_comes_back(settings: Path) -> None:
     assert stored(settings, "serial") == stored(settings, "killed")
     assert sum("ready" in each for each in watch.news) == 2
     assert watch.processes[1] != watch.killed[0]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_comes_back_with_other_weights_is_left_out(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = settings.with_name("began")
+
+    class Changed(ImageActor):
+        """Finds other weights when it starts again."""
+
+        def load(self) -> Loaded | Failed:
+            loaded = super().load()
+            if isinstance(loaded, Loaded) and mark.exists():
+                return dataclasses.replace(loaded, manifest={**loaded.manifest, "aligned": "x"})
+            mark.touch()
+            return loaded
+
+    monkeypatch.setattr(ray_pool, "ImageActor", Changed)
+    with pytest.raises(EvaluationError, match=r"all 1 actors are lost: .* has another aligned"):
+        run(settings, "changed", ray="local", actors=1, progress=Killer())
 
 
 @pytest.mark.usefixtures("cluster")

@@ -20,6 +20,7 @@ from deradiff.exports.merged import merged_components
 from lamsearch import cli
 from lamsearch.evaluation.loading import load_anchor
 from lamsearch.report.exported import recalled_export
+from lamsearch.report.summarize import summarize
 from lamsearch.study.database import Study
 
 from .conftest import IMAGES, TinyStudy, run
@@ -260,6 +261,50 @@ def test_steps_without_the_aligned_model_are_no_single_set_of_weights(
     assert (
         "has aligned_steps = 1, which one set of weights cannot follow" in capsys.readouterr().err
     )
+
+
+def test_rewards_of_ones_own_run_only_where_they_may(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that changes the working directory changes neither the folder nor the study."""
+    text = (world / "lamsearch.toml").read_text()
+    for name in ("reference", "b500", "reward", "clip", "prompts.txt", "heldout.txt"):
+        text = text.replace(f'"{name}"', f'"{world / name}"')
+    (tmp_path / "lamsearch.toml").write_text(f'{text}\n[rewards.own]\nclass = "moving:Reward"\n')
+    (tmp_path / "moving.py").write_text(MOVING)
+    (tmp_path / "place").mkdir()
+    given = ["--config", str(tmp_path / "lamsearch.toml"), "--storage", "sqlite:///own.db"]
+    size = ["--budget", "3", "--images", "4", "--study", "own"]
+    code = (
+        "import os, sys; from lamsearch import cli; os.chdir(sys.argv[1]); "
+        "sys.exit(cli.main(sys.argv[2:]))"
+    )
+    place = str(tmp_path / "place")
+    search = ["run", "--anchor", "b500", "--reward", "own", *size, *given, "--allow-code"]
+    assert warm_processes.run(code, place, *search)[0] == 0
+    export = ["export", "own", "merged", "--as", "merged", "--images", "4", *given]
+    status, printed = warm_processes.run(code, place, *export)
+    assert (status, "would run moving:Reward" in printed) == (2, True)
+    status, printed = warm_processes.run(code, place, *export, "--allow-code")
+    assert status == 0, printed
+    assert (tmp_path / "place" / "merged" / "model_index.json").is_file()
+    study = Study.open("own", f"sqlite:///{tmp_path}/place/own.db")
+    assert recalled_export(study, summarize(study).lam) is not None
+    assert not (tmp_path / "elsewhere").exists() or not list((tmp_path / "elsewhere").iterdir())
+
+
+MOVING = """
+import os
+from pathlib import Path
+import numpy as np
+
+class Reward:
+    def score(self, images, prompts):
+        elsewhere = Path(__file__).parent / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        os.chdir(elsewhere)
+        return np.array([np.asarray(image).mean() for image in images])
+"""
 
 
 def test_a_disk_that_refuses_leaves_nothing(study: TinyStudy, world: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from lamsearch import cli
+from lamsearch.errors import ExportError
+from lamsearch.exports.sample import _write
 
 from .conftest import TinyStudy
 
@@ -70,6 +72,12 @@ def test_a_picture_is_replaced_whole(study: TinyStudy, tmp_path: Path) -> None:
     with Image.open(out) as strip:
         assert strip.format == "WEBP"
     assert [file.name for file in tmp_path.iterdir()] == ["strip.webp"]
+
+
+def test_a_strip_that_a_format_has_no_room_for_is_kept_as_png(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot write .*strip\.webp: .*; it is in .*strip\.png"):
+        _write(Image.new("RGB", (8, 17_000)), {}, tmp_path / "strip.webp")
+    assert [file.name for file in tmp_path.iterdir()] == ["strip.png"]
 
 
 def test_bad_input_is_one_line(

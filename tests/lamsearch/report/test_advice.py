@@ -84,8 +84,8 @@ def test_a_sure_gain_is_kept_and_retraining_has_its_price(summary: lamsearch.Sum
     assert (retrain.gpu_hours, retrain.price) == (336, 840)
     low, high = summary.lam_interval
     assert advice.beta_interval == pytest.approx((500 / high, 500 / low))
-    # Half of two seconds is saved per image.
-    assert advice.break_even_images == 336 * 3600
+    # Of 8 evaluations the two at the ends take one pass: 14 passes in 16 seconds, per image.
+    assert advice.break_even_images == math.ceil(336 * 3600 / (16 / 14))
     assert advice.left == summary.within.expected_loss
     assert advice.left_probability == pytest.approx(1 - summary.within.probability)
 
@@ -152,6 +152,50 @@ def test_an_export_that_may_lose_is_no_advice(summary: lamsearch.Summary) -> Non
     assert any("not shown to be equal within ε" in text for text in advice.sentences)
 
 
+def test_an_export_that_may_earn_less_than_the_aligned_model_is_no_advice(
+    summary: lamsearch.Summary,
+) -> None:
+    """Being equal within ε says little where the whole gain is less than ε."""
+    close = with_gain(summary, 0.002, 0.001)
+    assert advise(close, costs=COSTS).verdict == "keep"
+    advice = advise(close, costs=COSTS, export=exported(close.lam, -0.003))
+    assert advice.verdict == "keep"
+    assert advice.break_even_images is not None
+
+
+def test_a_constraint_can_leave_the_aligned_model_out() -> None:
+    """The score rises to λ = 1, the guard falls: λ* lies where both are well."""
+    rng = np.random.default_rng(0)
+    effect = rng.normal(size=IMAGES)
+
+    def evaluate(lam: float) -> dict[str, np.ndarray]:
+        return {"score": effect + lam, "clip": 1 + 0.01 * effect - 0.1 * max(lam - 0.5, 0)}
+
+    guarded = lamsearch.search(evaluate, budget=8, beta=500, constraint="clip >= -1% of reference")
+    guarded = dataclasses.replace(guarded, anchor="b500")
+    assert 0 < guarded.lam < 1
+    advice = with_sentences(advise(guarded, costs=COSTS, export=exported(guarded.lam)))
+    assert advice.verdict == "keep"
+    assert advice.constraint == "clip >= -1% of reference"
+    assert "known to meet 'clip >= -1% of reference'" in advice.sentences[0]
+    at_0 = dataclasses.replace(guarded, lam=0.0)
+    assert "meet 'clip >=" in with_sentences(advise(at_0, costs=COSTS)).sentences[0]
+
+
+def test_a_negative_lam_is_not_the_reference() -> None:
+    found = search(-0.5, bounds=(-0.8, 1.0))
+    assert found.lam < 0
+    advice = with_sentences(advise(found, costs=COSTS))
+    assert advice.verdict == "keep"
+    assert advice.choice("retrain") is None
+
+
+def test_one_pair_of_anchors_has_no_mean(summary: lamsearch.Summary) -> None:
+    emulation = EmulationError("family", 0.0, 0.015, 1)
+    told = " ".join(sentences(advise(summary, costs=COSTS, emulation=emulation)))
+    assert "differed from real ones by 0.015 in the one pair there is" in told
+
+
 def test_the_best_export_at_lam_is_recalled(tmp_path: Path) -> None:
     study = Study.create("s", f"sqlite:///{tmp_path}/s.db")
     assert recalled_export(study, 0.5) is None
@@ -161,6 +205,7 @@ def test_the_best_export_at_lam_is_recalled(tmp_path: Path) -> None:
     remember_export(study, equal)
     assert recalled_export(study, 0.5) == equal
     assert recalled_export(study, 0.51) is None
+    assert recalled_export(study, 0.5 + 1e-15) == equal  # another processor's last digit
     remember_export(study, exported(0.5))
     remember_export(study, exported(0.8))
     assert recalled_export(study, 0.5) == exported(0.5)

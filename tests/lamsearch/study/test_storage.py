@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ import pytest
 from lamsearch.errors import StudyError
 from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
+from lamsearch.study.journal import save_aside
 from lamsearch.study.sqlite_files import check_file, network_type
 from lamsearch.study.storage import open_storage
 from lamsearch.study.urls import parse_url, redacted_url
@@ -142,9 +144,33 @@ def test_a_removed_database_is_noticed_and_its_scores_are_saved(
     assert not file.exists()
     with pytest.raises(StudyError, match="was removed"):
         study.history()
-    journal = Path(str(error.value).rpartition(" ")[2])
+    journal = journal_named_in(str(error.value), file)
     assert journal.parent == tmp_path
     assert import_journal(journal, tmp_path / "new.db") == {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}
+
+
+def journal_named_in(message: str, database: Path) -> Path:
+    """Return the file of the command that ends the message, which names the database too."""
+    *_, command, file, flag, storage = shlex.split(message)
+    assert (command, flag, storage) == ("import", "--storage", f"sqlite:///{database}")
+    return Path(file)
+
+
+def test_journals_do_not_replace_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of one number on several machines may write in the same second."""
+    monkeypatch.setattr("time.strftime", lambda *_: "20260101-000000")
+    study = Study.create("s", None)
+    evaluation = begin(study, 1)
+    assert evaluation is not None
+    database = tmp_path / "with space" / "x.db"
+    database.parent.mkdir()
+    for number in range(3):
+        batch = Batch([number], [0.5])
+        told = save_aside(study._study, database, evaluation=evaluation, batch=batch)
+        assert journal_named_in(told, database).is_file()
+    assert len(list(database.parent.iterdir())) == 3
 
 
 def import_journal(journal: Path, file: Path) -> dict[int, float]:
@@ -171,7 +197,7 @@ def test_a_full_disk_loses_no_scores(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "\n" not in str(error.value)
     study.release(evaluation)
     study._database.engine.dispose()
-    found = import_journal(Path(str(error.value).rpartition(" ")[2]), file)
+    found = import_journal(journal_named_in(str(error.value), file), file)
     assert found == {0: 0.1, 1: 0.2, **dict.fromkeys(range(2, 5000), 0.25)}
 
 

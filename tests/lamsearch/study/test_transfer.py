@@ -6,19 +6,22 @@ import json
 import math
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import IntDistribution, distribution_to_json
 from sqlalchemy import create_engine, text
 
-from lamsearch.errors import LamsearchError, StudyError
+from lamsearch.errors import LamsearchError, SettingsError, StudyError
 from lamsearch.report.summarize import summarize
 from lamsearch.study.batches import Batch
 from lamsearch.study.database import Study
 from lamsearch.study.lines import read_lines
-from lamsearch.study.transfer import export_study, import_studies
+from lamsearch.study.transfer import export_study, import_studies, write_lines
 from studies import begin
 
 EFFECTS = np.random.default_rng(5).normal(size=8)
@@ -178,6 +181,60 @@ def test_damaged_lines_are_one_line_or_do_no_harm(urls: tuple[str, str], tmp_pat
             refused.append(str(error))
     assert len(refused) > 100
     assert not any("\n" in each for each in refused)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lines: [*lines[:3], *lines[4:]], "line 4: trial 3 given, expected 2"),
+        (lambda lines: replaced(lines, 1, trial=-1), "line 2: trial -1 given, expected a number"),
+        (lambda lines: replaced(lines, 1, trial="0"), "line 2: trial '0' given, expected a number"),
+        (lambda lines: replaced(lines, 1, value=10**400), "line 2: "),
+        (
+            lambda lines: replaced(lines, 2, ranges={"lam": WHOLE_NUMBERS}),
+            "line 3: .*different distribution kind",
+        ),
+        (lambda lines: replaced(lines, 0, name="\ud800"), "line 1: .*surrogates not allowed"),
+        (
+            lambda lines: replaced(lines, 0, facts={"vote:x": {**VOTE, "left": 10**400}}),
+            "line 1: a vote compares λ 1000",
+        ),
+    ],
+)
+def test_nothing_of_a_damaged_file_is_imported(
+    change: Any, problem: str, urls: tuple[str, str], tmp_path: Path
+) -> None:
+    lines = write(searched(urls[0]), tmp_path / "s.jsonl").read_text().splitlines()
+    file = tmp_path / "x.jsonl"
+    file.write_text("\n".join(change(lines)))
+    with pytest.raises(StudyError, match=problem):
+        import_studies(file, urls[1])
+    assert not (tmp_path / "two.db").exists()
+
+
+WHOLE_NUMBERS = distribution_to_json(IntDistribution(0, 1))
+VOTE = {"rater": "a", "image_id": 0, "left": 0.0, "right": 1.0, "choice": "left", "time": ""}
+
+
+def replaced(lines: list[str], place: int, **values: Any) -> list[str]:
+    changed = json.dumps({**json.loads(lines[place]), **values})
+    return [*lines[:place], changed, *lines[place + 1 :]]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    def broken() -> Iterator[str]:
+        yield "a line"
+        raise StudyError("damaged")
+
+    file = tmp_path / "s.jsonl"
+    with pytest.raises(StudyError, match="damaged"):
+        write_lines(broken(), file)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SettingsError, match="cannot write"):
+        write_lines(["a line"], tmp_path / "folder")
+    assert write_lines(["a line"], file) == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "s.jsonl"]
+    assert file.stat().st_mode == (tmp_path / "folder").stat().st_mode & 0o666 | 0o100000
 
 
 def store(url: str, key: str, value: str | None) -> None:
