@@ -43,8 +43,10 @@ def run(options: dict[str, Any]) -> None:
     import optuna
 
     from lamsearch.study.database import Study
+    from lamsearch.voting.ballots import kept_images, require_pairs
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    require_pairs(found, kept_images(found))  # before anything is opened to be written
     study = Study.create(found.name, found.storage)
     try:
         VotingServer(study, config).serve(lambda url: say(f"vote at {url} (Ctrl-C ends it)"))

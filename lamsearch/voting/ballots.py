@@ -65,11 +65,7 @@ class BallotBox:
     ) -> None:
         self._study, self._kept = study, kept
         self._shuffle = shuffle or random.SystemRandom()
-        if not any(len(files) > 1 for files in kept.values()):
-            raise StudyError(
-                f"study '{study.name}' has no image at two λs: `lamsearch run` keeps some beside "
-                "the database, continue the search, or put the folder of its images there"
-            )
+        require_pairs(study, kept)
         manifest, history = study.manifest, study.history()
         bounds = manifest.get("bounds") or history.bounds or (0.0, 1.0)
         self._config = SearchConfig.from_manifest({"bounds": bounds, **manifest})
@@ -144,6 +140,19 @@ def kept_images(study: Study) -> dict[int, dict[float, Path]]:
             if file is not None:
                 kept.setdefault(image_id, {})[lam] = file
     return kept
+
+
+def require_pairs(study: Study, kept: Mapping[int, Mapping[float, Path]]) -> None:
+    """Refuse a study of whose images none was kept at two λs.
+
+    Raises:
+        StudyError: If that is so.
+    """
+    if not any(len(files) > 1 for files in kept.values()):
+        raise StudyError(
+            f"study '{study.name}' has no image at two λs: `lamsearch run` keeps some beside the "
+            "database, continue the search, or put the folder of its images there"
+        )
 
 
 def _prompts(study: Study) -> list[str]:

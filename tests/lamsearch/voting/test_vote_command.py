@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 pytest.importorskip("starlette")
@@ -121,6 +122,14 @@ def test_other_studies_are_one_line(study: Study, capsys: pytest.CaptureFixture[
     Study.create("empty", study.storage)
     assert cli.main(["vote", "empty", "--storage", str(study.storage)]) == 1
     assert "error: study 'empty' has no image at two λs: " in capsys.readouterr().err
+
+
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "x.db"
+    optuna.create_study(study_name="x", storage=f"sqlite:///{file}", direction="maximize")
+    before = file.read_bytes()
+    assert cli.main(["vote", "x", "--storage", f"sqlite:///{file}"]) == 1
+    assert file.read_bytes() == before
 
 
 def test_without_the_extra_it_says_what_to_install(
