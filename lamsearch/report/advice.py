@@ -83,7 +83,7 @@ class Advice:
         more_images: What would halve the uncertainty; None where nothing is known of images.
         seconds_per_image: As measured in the study; None where that is not known.
         onset: The alarm for reward hacking, if it was raised at or below λ*.
-        constraint: What λ* had to meet beside, None for nothing.
+        constraint: What λ* is known to meet beside; None for nothing.
         sentences: The same in words.
     """
 
@@ -137,7 +137,7 @@ def advise(
     can_export = export is not None and export.is_equal and _is_sure(choices, "export")
     can_export = can_export and summary.constraint is None  # which no export was measured against
     more = find_more_images(summary, costs, continues=continues)
-    onset = summary.onset
+    onset, guard = summary.onset, summary.constraint
     return Advice(
         study=summary.study,
         reward=summary.reward,
@@ -155,7 +155,7 @@ def advise(
         more_images=more,
         seconds_per_image=seconds,
         onset=onset if onset is not None and onset.lam <= summary.lam else None,
-        constraint=None if summary.constraint is None else summary.constraint.text,
+        constraint=guard.text if guard is not None and guard.met else None,
     )
 
 

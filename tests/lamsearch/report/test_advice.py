@@ -178,6 +178,11 @@ def test_a_constraint_can_leave_the_aligned_model_out() -> None:
     assert advice.verdict == "keep"
     assert advice.constraint == "clip >= -1% of reference"
     assert "known to meet 'clip >= -1% of reference'" in advice.sentences[0]
+    assert guarded.constraint is not None
+    unmet = dataclasses.replace(guarded.constraint, probability=0.5)
+    hopeless = advise(dataclasses.replace(guarded, constraint=unmet), costs=COSTS)
+    assert (hopeless.verdict, hopeless.constraint) == ("keep", None)
+    assert "known to meet" not in with_sentences(hopeless).sentences[0]
     at_0 = dataclasses.replace(guarded, lam=0.0)
     assert "meet 'clip >=" in with_sentences(advise(at_0, costs=COSTS)).sentences[0]
 
