@@ -27,6 +27,8 @@ from lamsearch.study.records import Evaluation
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'lamsearch[ray]'")
 
+from ray.cluster_utils import Cluster
+
 pytestmark = [pytest.mark.slow]
 
 IMAGES, BATCH = 10, 3
@@ -273,6 +275,35 @@ def test_wrong_usage_is_said_before_anything_is_created(settings: Path) -> None:
     with pytest.raises(SettingsError, match="actors 0 given"):
         run(settings, "s", ray="local", actors=0)
     assert not (settings.parent / "studies.db").exists()
+
+
+@pytest.mark.long
+def test_a_lost_node_is_survived(settings: Path) -> None:
+    """Two nodes of a real cluster, of which one goes away with its actor in the middle."""
+    ray.shutdown()  # the one of the tests above
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+
+    class Gone(Watch):
+        """Takes the second node away once both actors are ready."""
+
+        gone = False
+
+        def actor(self, state: ActorState) -> None:
+            super().actor(state)
+            if len(self.processes) == 2 and state.activity.startswith("λ") and not self.gone:
+                self.gone = True
+                cluster.remove_node(node, allow_graceful=False)
+
+    watch = Gone()
+    try:
+        run(settings, "serial", budget=4)
+        run(settings, "lost", budget=4, ray=cluster.address, actors=2, progress=watch)
+    finally:
+        cluster.shutdown()
+    assert watch.gone
+    assert stored(settings, "serial") == stored(settings, "lost")
 
 
 COMMAND = "import sys; from lamsearch.cli import main; sys.exit(main(sys.argv[1:]))"
